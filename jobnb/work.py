@@ -1,4 +1,4 @@
-"""What a child process is given: a ``Work`` object, and what it gives back: a ``Part`` for each span of items.
+"""What a child process is given, a ``Work``, and what it gives back, a ``Part`` for each span of items.
 
 Front doors build a Work and pickle it; only the child runs it. A job of n items is cut into spans
 ``[start, stop)`` by the service, which never unpickles a Work. This module imports nothing heavy.
