@@ -95,9 +95,7 @@ class ErrorRecord:
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> ErrorRecord:
         """Build one from its JSON form; unknown keys are left out."""
-        return cls(
-            **{k: str(raw.get(k) or "") for k in ("code", "type", "message", "where", "traceback", "hint")}
-        )
+        return cls(**{k: str(raw.get(k) or "") for k in ("code", "type", "message", "where", "traceback", "hint")})
 
 
 @dataclass(frozen=True, kw_only=True)

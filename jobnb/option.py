@@ -1,6 +1,6 @@
 """What can be said about a job besides the work itself: name, priority, timeout, tags and so on.
 
-Front doors build an `Options`; everything is checked here, at the door, before anything is stored.
+Front doors build an `Options` (``jobnb.options(…)`` makes one: hence this module's singular name); everything is checked here, at the door, before anything is stored.
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ def seconds(value: float | str | timedelta, what: str = "duration") -> float:
         if re.fullmatch(r"\d+(\.\d+)?", text):
             total = float(text)
         elif re.fullmatch(r"(\d+(\.\d+)?(ms|[smhdw]))+", text):
-            total = sum(
-                float(n) * _UNIT_SECONDS[u] for n, _, u in re.findall(r"(\d+(\.\d+)?)(ms|[smhdw])", text)
-            )
+            total = sum(float(n) * _UNIT_SECONDS[u] for n, _, u in re.findall(r"(\d+(\.\d+)?)(ms|[smhdw])", text))
         else:
             raise UsageProblem(f"{what} {value!r} is not a duration. Write seconds or '30s', '5m', '1h30m'.")
     else:
@@ -72,7 +70,7 @@ def moment(value: datetime | str | timedelta | float, now: datetime) -> datetime
     """Return an aware moment in UTC from a datetime, ISO text, or a delay from ``now``."""
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value)
+            return moment(datetime.fromisoformat(value), now)
         except ValueError:
             return now + timedelta(seconds=seconds(value, "run_at"))
     if isinstance(value, datetime):

@@ -1,0 +1,84 @@
+"""jobnb: research jobs from Jupyter on a Dask cluster. The public names, nothing else.
+
+Names are imported when they are first used, so that ``%load_ext jobnb`` is instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobnb.api import backtest as backtest
+    from jobnb.api import client as client
+    from jobnb.api import connect as connect
+    from jobnb.api import get as get
+    from jobnb.api import jobs as jobs
+    from jobnb.api import map as map  # noqa: A004
+    from jobnb.api import optimize as optimize
+    from jobnb.api import options as options
+    from jobnb.api import stats as stats
+    from jobnb.api import submit as submit
+    from jobnb.errors import JobCancelled as JobCancelled
+    from jobnb.errors import JobFailed as JobFailed
+    from jobnb.errors import JobnbError as JobnbError
+    from jobnb.job import Job as Job
+    from jobnb.job import JobType as JobType
+    from jobnb.job import Priority as Priority
+    from jobnb.job import Progress as Progress
+    from jobnb.job import Status as Status
+    from jobnb.manager import JobManager as JobManager
+    from jobnb.manager import get_job_manager as get_job_manager
+    from jobnb.research.bars import Bars as Bars
+    from jobnb.research.strategy import Strategy as Strategy
+    from jobnb.research.strategy import crossover as crossover
+    from jobnb.worker.context import JobContext as JobContext
+    from jobnb.worker.context import current as current
+    from jobnb.worker.context import progress as progress
+    from jobnb.worker.context import track as track
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "jobnb.api": ("backtest", "client", "connect", "get", "jobs", "map", "optimize", "options", "stats", "submit"),
+    "jobnb.errors": ("JobCancelled", "JobFailed", "JobnbError"),
+    "jobnb.job": ("Job", "JobType", "Priority", "Progress", "Status"),
+    "jobnb.manager": ("JobManager", "get_job_manager"),
+    "jobnb.research.bars": ("Bars",),
+    "jobnb.research.strategy": ("Strategy", "crossover"),
+    "jobnb.worker.context": ("JobContext", "current", "progress", "track"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [*sorted(_HOME_OF), "load_ipython_extension", "unload_ipython_extension"]
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'jobnb' has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Register ``%job`` and ``%%job``; called by ``%load_ext jobnb``."""
+    from jobnb.notebook import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Take ``%job`` away again; called by ``%unload_ext jobnb``."""
+    from jobnb.notebook import unload
+
+    unload(ipython)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    return [{"module": "jobnb.server"}]

@@ -1,0 +1,285 @@
+"""The jobs of a store: accepting, reading, asking for a stop, forgetting. SQL and records, no decisions.
+
+Front doors write a job's first row and requests; what happens to it after that is written by the service
+(`jobnb.store.tasks`).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from jobnb.job import ErrorRecord, JobRecord, LogLine, Priority, Progress, Status
+from jobnb.store.database import Database, Row
+
+_COLUMNS = (
+    "id, name, kind, status, cluster, priority, queue, tags, params, plan, options, snapshot, payload, "
+    "progress_current, progress_total, progress_message, summary, error, done, failed_items, running, settled, "
+    "attempt, cancel_requested, cancelled_by, rerun_of, note, created_at, run_at, started_at, finished_at"
+)
+_LIVE = "('scheduled', 'queued', 'running', 'retrying')"
+_PRIORITIES = list(Priority)
+
+
+def to_us(moment: datetime) -> int:
+    """Return a moment as integer microseconds since 1970, UTC."""
+    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def from_us(us: int) -> datetime:
+    """Return the moment of integer microseconds since 1970, in UTC."""
+    return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
+
+
+def _from_us_or_none(us: int | None) -> datetime | None:
+    return None if us is None else from_us(us)
+
+
+def record(row: Row) -> JobRecord:
+    """Build a record from a row of `_COLUMNS`."""
+    (id_, name, kind, status, cluster, priority, queue, tags, params, plan, options, snapshot, payload,
+     current, total, message, summary, error, done, failed_items, running, settled,
+     attempt, cancel_requested, cancelled_by, rerun_of, note, created_at, run_at, started_at, finished_at) = row  # fmt: skip  # noqa: E501
+    return JobRecord(
+        id=id_,
+        name=name,
+        kind=kind,
+        status=Status(status),
+        cluster=cluster,
+        priority=_PRIORITIES[priority],
+        queue=queue,
+        tags=tuple(json.loads(tags)),
+        params=json.loads(params),
+        plan=json.loads(plan),
+        options=json.loads(options),
+        snapshot=json.loads(snapshot),
+        payload=payload,
+        progress=Progress(current=current, total=total, message=message),
+        summary=json.loads(summary) if summary else None,
+        error=ErrorRecord.of(json.loads(error)) if error else None,
+        done=done,
+        failed_items=failed_items,
+        running=running,
+        settled=settled,
+        attempt=attempt,
+        cancel_requested=bool(cancel_requested),
+        cancelled_by=cancelled_by,
+        rerun_of=rerun_of,
+        note=note,
+        created_at=from_us(created_at),
+        run_at=_from_us_or_none(run_at),
+        started_at=_from_us_or_none(started_at),
+        finished_at=_from_us_or_none(finished_at),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """What a front door says about a job when it hands it in."""
+
+    name: str
+    kind: str
+    cluster: str
+    payload: str
+    blobs: Sequence[str] = ()
+    priority: Priority = Priority.NORMAL
+    queue: str = "default"
+    tags: Sequence[str] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    snapshot: Mapping[str, Any] = field(default_factory=dict)
+    run_at: datetime | None = None
+    rerun_of: str = ""
+    who: str = ""
+
+
+class Jobs:
+    """The jobs of one store."""
+
+    def __init__(self, database: Database, clock: Callable[[], int]) -> None:
+        self._db = database
+        self._clock = clock
+
+    def add(self, new: NewJob) -> str:
+        """Accept a job and return its id; once this returns, the job is not lost."""
+        with self._db.writing():
+            now = self._clock()
+            while True:
+                job_id = secrets.token_hex(4)
+                if self._db.row("SELECT 1 FROM jobs WHERE id = ?", (job_id,)) is None:
+                    break
+            run_at = to_us(new.run_at) if new.run_at else None
+            waiting = run_at is not None and run_at > now
+            self._db.rows(
+                "INSERT INTO jobs (id, name, kind, status, cluster, priority, queue, tags, params, plan, options, "
+                "snapshot, payload, blobs, progress_total, rerun_of, created_at, run_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    job_id,
+                    new.name,
+                    new.kind,
+                    Status.SCHEDULED if waiting else Status.QUEUED,
+                    new.cluster,
+                    new.priority.rank,
+                    new.queue,
+                    json.dumps(list(new.tags)),
+                    json.dumps(new.params),
+                    json.dumps(new.plan),
+                    json.dumps(new.options),
+                    json.dumps(new.snapshot),
+                    new.payload,
+                    json.dumps(list(new.blobs)),
+                    float(new.plan.get("items", 1)) if int(new.plan.get("items", 1)) > 1 else 0.0,
+                    new.rerun_of,
+                    now,
+                    run_at,
+                ),
+            )
+            self.event(job_id, "submitted", new.who)
+        return job_id
+
+    def event(self, job_id: str, event: str, who: str, detail: str = "") -> None:
+        """Write down who did what to a job, when and why; call inside a transaction."""
+        self._db.rows(
+            "INSERT INTO events (job, at, event, who, detail) VALUES (?, ?, ?, ?, ?)",
+            (job_id, self._clock(), event, who, detail),
+        )
+
+    def events(self, job_id: str) -> list[tuple[datetime, str, str, str]]:
+        """Return the job's history: (when, what, who, detail), oldest first."""
+        sql = "SELECT at, event, who, detail FROM events WHERE job = ? ORDER BY id"
+        return [(from_us(at), event, who, detail) for at, event, who, detail in self._db.rows(sql, (job_id,))]
+
+    def get(self, job_id: str) -> JobRecord | None:
+        """Return the job of exactly that id, or None."""
+        row = self._db.row(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,))  # noqa: S608
+        return record(row) if row else None
+
+    def find(self, ref: str) -> list[str]:
+        """Return the ids that ``ref`` may mean: an id, the beginning of ids, or a name (newest first)."""
+        if self._db.row("SELECT 1 FROM jobs WHERE id = ?", (ref,)):
+            return [ref]
+        named = self._db.rows("SELECT id FROM jobs WHERE name = ? ORDER BY seq DESC LIMIT 2", (ref,))
+        if named:
+            return [str(named[0][0])]
+        if not ref or set(ref) - set("0123456789abcdef"):
+            return []
+        sql = "SELECT id FROM jobs WHERE id >= ? AND id < ? ORDER BY seq DESC LIMIT 10"
+        return [str(row[0]) for row in self._db.rows(sql, (ref, ref + "g"))]
+
+    def select(
+        self,
+        *,
+        status: Sequence[str] = (),
+        kind: str | None = None,
+        tag: str | None = None,
+        cluster: str | None = None,
+        limit: int = 50,
+    ) -> list[JobRecord]:
+        """Return the newest jobs first, at most ``limit`` of them."""
+        where, values = ["1"], list[Any]()
+        if status:
+            where.append(f"status IN ({', '.join('?' * len(status))})")
+            values.extend(status)
+        if kind is not None:
+            where.append("kind = ?")
+            values.append(kind)
+        if cluster is not None:
+            where.append("cluster = ?")
+            values.append(cluster)
+        if tag is not None:
+            where.append("EXISTS (SELECT 1 FROM json_each(jobs.tags) WHERE json_each.value = ?)")
+            values.append(tag)
+        # Only fixed text and question marks go into the statement; every value is bound.
+        sql = f"SELECT {_COLUMNS} FROM jobs WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"  # noqa: S608
+        return [record(row) for row in self._db.rows(sql, (*values, limit))]
+
+    def names(self, limit: int = 200) -> list[str]:
+        """Return the ids and names of the newest jobs, for completion and for nearest names."""
+        rows = self._db.rows("SELECT id, name FROM jobs ORDER BY seq DESC LIMIT ?", (limit,))
+        return [id_ for id_, _ in rows] + list(dict.fromkeys(name for _, name in rows))
+
+    def newest(self) -> str | None:
+        """Return the id of the newest job, or None."""
+        row = self._db.row("SELECT id FROM jobs ORDER BY seq DESC LIMIT 1")
+        return str(row[0]) if row else None
+
+    def finals(self, ids: Sequence[str]) -> set[str]:
+        """Return those of the ids that are final, or gone."""
+        marks = ", ".join("?" * len(ids))
+        sql = f"SELECT id FROM jobs WHERE id IN ({marks}) AND finished_at IS NULL"  # noqa: S608
+        return set(ids) - {str(row[0]) for row in self._db.rows(sql, ids)}
+
+    def place(self, job: JobRecord) -> tuple[int, int]:
+        """Return a waiting job's place (from 1) and how many wait for the same cluster."""
+        row = self._db.row(
+            "SELECT count(*), count(*) FILTER (WHERE priority > ?1 OR (priority = ?1 AND seq <= "
+            "(SELECT seq FROM jobs WHERE id = ?2))) FROM jobs WHERE cluster = ?3 AND status IN ('queued', 'retrying')",
+            (job.priority.rank, job.id, job.cluster),
+        )
+        assert row is not None
+        return int(row[1]), int(row[0])
+
+    def counts(self, cluster: str | None = None) -> dict[str, int]:
+        """Return how many jobs there are in each state."""
+        sql = "SELECT status, count(*) FROM jobs WHERE ?1 IS NULL OR cluster = ?1 GROUP BY status"
+        found: dict[str, int] = dict(self._db.rows(sql, (cluster,)))
+        return {status.value: int(found.get(status.value, 0)) for status in Status}
+
+    def any_live(self, cluster: str) -> bool:
+        """Tell whether a job of the cluster is not final."""
+        sql = f"SELECT 1 FROM jobs WHERE cluster = ? AND status IN {_LIVE} LIMIT 1"  # noqa: S608
+        return self._db.row(sql, (cluster,)) is not None
+
+    def request_cancel(self, job_id: str, who: str) -> bool:
+        """Ask for a job's end; one that has not begun ends here and now. False if it was final already."""
+        with self._db.writing():
+            now = self._clock()
+            row = self._db.row("SELECT status, running FROM jobs WHERE id = ?", (job_id,))
+            if row is None or Status(row[0]).final:
+                return False
+            self._db.rows(
+                "UPDATE jobs SET cancel_requested = 1, cancelled_by = ? WHERE id = ? AND cancel_requested = 0",
+                (who, job_id),
+            )
+            self.event(job_id, "cancel requested", who)
+            if row[0] != Status.RUNNING:
+                self._db.rows("UPDATE jobs SET status = 'cancelled', finished_at = ? WHERE id = ?", (now, job_id))
+                self.event(job_id, "cancelled", who, "it had not started")
+        return True
+
+    def log(self, job_id: str, tail: int | None = None) -> list[LogLine]:
+        """Return the job's log lines, or the last ``tail`` of them, oldest first."""
+        sql = "SELECT at, stream, text FROM logs WHERE job = ? ORDER BY at DESC, task DESC, seq DESC LIMIT ?"
+        rows = self._db.rows(sql, (job_id, -1 if tail is None else tail))
+        return [LogLine(at=from_us(at), stream=stream, text=text) for at, stream, text in reversed(rows)]
+
+    def log_count(self, job_id: str) -> int:
+        """Return how many log lines are kept of the job."""
+        row = self._db.row("SELECT count(*) FROM logs WHERE job = ?", (job_id,))
+        return int(row[0]) if row else 0
+
+    def artifacts(self, job_id: str) -> dict[str, str]:
+        """Return the names of the job's artifacts and the hashes of their blobs."""
+        return dict(self._db.rows("SELECT name, sha FROM artifacts WHERE job = ? ORDER BY name", (job_id,)))
+
+    def blobs(self, job_id: str) -> list[str]:
+        """Return the hashes of the blobs that the job's work needs."""
+        row = self._db.row("SELECT blobs FROM jobs WHERE id = ?", (job_id,))
+        return [str(sha) for sha in json.loads(row[0])] if row else []
+
+    def forget(self, *, before: datetime, status: Sequence[str]) -> int:
+        """Remove jobs of those final states that ended before a moment; return how many."""
+        assert set(status) <= {s.value for s in Status if s.final}
+        with self._db.writing():
+            marks = ", ".join("?" * len(status))
+            sql = f"DELETE FROM jobs WHERE status IN ({marks}) AND finished_at < ?"  # noqa: S608
+            self._db.rows(sql, (*status, to_us(before)))
+            row = self._db.row("SELECT changes()")
+        return int(row[0]) if row else 0

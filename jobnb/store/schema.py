@@ -1,0 +1,119 @@
+"""The tables of the store and how an older store becomes a newer one: one script per version, in order.
+
+Run by whichever process opens the store first. A store of a newer version is refused, never touched.
+"""
+
+from __future__ import annotations
+
+V1 = """
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (
+        status IN ('scheduled', 'queued', 'running', 'retrying', 'completed', 'failed', 'cancelled')),
+    cluster TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    queue TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    params TEXT NOT NULL,
+    plan TEXT NOT NULL,
+    options TEXT NOT NULL,
+    snapshot TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    blobs TEXT NOT NULL,
+    progress_current REAL NOT NULL DEFAULT 0,
+    progress_total REAL NOT NULL DEFAULT 0,
+    progress_message TEXT NOT NULL DEFAULT '',
+    summary TEXT,
+    error TEXT,
+    done INTEGER NOT NULL DEFAULT 0,
+    failed_items INTEGER NOT NULL DEFAULT 0,
+    running INTEGER NOT NULL DEFAULT 0,
+    settled INTEGER NOT NULL DEFAULT 0,
+    attempt INTEGER NOT NULL DEFAULT 1,
+    lost INTEGER NOT NULL DEFAULT 0,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    cancelled_by TEXT NOT NULL DEFAULT '',
+    rerun_of TEXT NOT NULL DEFAULT '',
+    note TEXT NOT NULL DEFAULT '',
+    created_at INTEGER NOT NULL,
+    run_at INTEGER,
+    started_at INTEGER,
+    finished_at INTEGER,
+    CHECK ((status IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL))
+) STRICT;
+
+CREATE INDEX jobs_waiting ON jobs (cluster, priority DESC, seq) WHERE status IN ('queued', 'retrying');
+CREATE INDEX jobs_scheduled ON jobs (cluster, run_at) WHERE status = 'scheduled';
+CREATE INDEX jobs_running ON jobs (cluster, seq) WHERE status = 'running';
+CREATE INDEX jobs_name ON jobs (name, seq);
+CREATE INDEX jobs_kind ON jobs (kind, seq);
+CREATE INDEX jobs_status ON jobs (status, seq);
+
+-- A task is one span [start, stop) of a job's items on one worker.
+CREATE TABLE tasks (
+    job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    task INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    stop INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('running', 'completed', 'failed', 'cancelled', 'lost')),
+    worker TEXT NOT NULL DEFAULT '',
+    result BLOB,
+    result_sha TEXT,
+    error TEXT,
+    started_at INTEGER,
+    finished_at INTEGER,
+    PRIMARY KEY (job, task)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE logs (
+    id INTEGER PRIMARY KEY,
+    job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    task INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    text TEXT NOT NULL,
+    UNIQUE (job, task, seq)
+) STRICT;
+
+CREATE TABLE artifacts (
+    job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    sha TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY (job, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    at INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    who TEXT NOT NULL,
+    detail TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX events_job ON events (job, id);
+
+-- Who dispatches for a cluster. The epoch is the fencing token of every write that settles something.
+CREATE TABLE leases (
+    cluster TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    stop_requested INTEGER NOT NULL DEFAULT 0,
+    info TEXT NOT NULL DEFAULT '{}'
+) STRICT, WITHOUT ROWID;
+"""
+
+#: ``MIGRATIONS[n]`` takes a store from version n to n + 1. Never edit one that was released: add the next.
+MIGRATIONS: tuple[str, ...] = (V1,)

@@ -1,0 +1,281 @@
+"""What the service writes: jobs taken up, tasks begun, outcomes recorded exactly once, progress.
+
+Only the service calls the methods that change something, each with its lease, whose epoch is checked in the
+same transaction; front doors read results.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from jobnb.errors import BlobMissing
+from jobnb.job import Attempt, ErrorRecord, JobRecord, Status
+from jobnb.store.blobs import Blobs
+from jobnb.store.database import Database, Durability
+from jobnb.store.jobs import _COLUMNS, Jobs, from_us, record
+from jobnb.store.leases import Lease, Leases
+
+#: Results up to this size are kept in the task's row; larger ones become a blob.
+INLINE_BYTES = 100_000
+#: Log lines kept of one job.
+LOG_LINES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRow:
+    """A task as it stands in the store."""
+
+    task: int
+    start: int
+    stop: int
+    attempt: int
+    epoch: int
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogEntry:
+    """A log line on its way into the store; (job, task, seq) is unique, so a line may be sent twice."""
+
+    job: str
+    task: int
+    seq: int
+    at: int
+    stream: str
+    text: str
+
+
+class Tasks:
+    """The tasks of one store's jobs."""
+
+    def __init__(self, database: Database, clock: Callable[[], int], jobs: Jobs, leases: Leases, blobs: Blobs) -> None:
+        self._db = database
+        self._clock = clock
+        self._jobs = jobs
+        self._leases = leases
+        self._blobs = blobs
+
+    @contextmanager
+    def fenced(self, lease: Lease, durability: Durability = "full") -> Iterator[None]:
+        """Write in one transaction, only while the lease is the present one (else `LeaseLost`)."""
+        with self._db.writing(durability):
+            self._leases.check(lease)
+            yield
+
+    # Taking up work
+
+    def wake_scheduled(self, cluster: str) -> None:
+        """Queue the scheduled jobs whose time has come; call inside `fenced`."""
+        self._db.rows(
+            "UPDATE jobs SET status = 'queued' WHERE cluster = ? AND status = 'scheduled' AND run_at <= ?",
+            (cluster, self._clock()),
+        )
+
+    def next_scheduled(self, cluster: str) -> int | None:
+        """Return when (µs) the next scheduled job is due, or None."""
+        row = self._db.row("SELECT min(run_at) FROM jobs WHERE cluster = ? AND status = 'scheduled'", (cluster,))
+        return row[0] if row else None
+
+    def waiting(self, cluster: str, limit: int) -> list[JobRecord]:
+        """Return the next jobs to start, the most urgent and then the oldest first."""
+        sql = (
+            f"SELECT {_COLUMNS} FROM jobs WHERE cluster = ? AND status IN ('queued', 'retrying') "  # noqa: S608
+            "ORDER BY priority DESC, seq LIMIT ?"
+        )
+        return [record(row) for row in self._db.rows(sql, (cluster, limit))]
+
+    def running(self, cluster: str) -> list[JobRecord]:
+        """Return the jobs that were taken up and are not final, oldest first."""
+        sql = f"SELECT {_COLUMNS} FROM jobs WHERE cluster = ? AND status = 'running' ORDER BY seq"  # noqa: S608
+        return [record(row) for row in self._db.rows(sql, (cluster,))]
+
+    def cancel_requests(self, cluster: str) -> list[str]:
+        """Return the ids of running jobs whose end was asked for."""
+        sql = "SELECT id FROM jobs WHERE cluster = ? AND status = 'running' AND cancel_requested = 1"
+        return [str(row[0]) for row in self._db.rows(sql, (cluster,))]
+
+    def start_job(self, job_id: str) -> bool:
+        """Make a waiting job running; False if it is not waiting any more. Call inside `fenced`."""
+        row = self._db.row(
+            "UPDATE jobs SET status = 'running', started_at = coalesce(started_at, ?), note = '' "
+            "WHERE id = ? AND status IN ('queued', 'retrying') AND cancel_requested = 0 RETURNING id",
+            (self._clock(), job_id),
+        )
+        if row is None:
+            return False
+        self._jobs.event(job_id, "started", "service")
+        return True
+
+    def requeue(self, job_id: str, why: str) -> None:
+        """Put a running job without tasks back into the queue; call inside `fenced`."""
+        self._db.rows(
+            "UPDATE jobs SET status = 'queued', running = 0, note = ? WHERE id = ? AND status = 'running'",
+            (why, job_id),
+        )
+        self._jobs.event(job_id, "queued again", "service", why)
+
+    def begin(self, job_id: str, task: int, start: int, stop: int, attempt: int, epoch: int) -> None:
+        """Write down that a task is about to go to the cluster; call inside `fenced`."""
+        self._db.rows(
+            "INSERT INTO tasks (job, task, start, stop, attempt, epoch, state) VALUES (?, ?, ?, ?, ?, ?, 'running')",
+            (job_id, task, start, stop, attempt, epoch),
+        )
+        self._db.rows("UPDATE jobs SET running = running + 1 WHERE id = ?", (job_id,))
+
+    def of(self, job_id: str) -> list[TaskRow]:
+        """Return the tasks of a job, oldest first."""
+        sql = "SELECT task, start, stop, attempt, epoch, state FROM tasks WHERE job = ? ORDER BY task"
+        return [
+            TaskRow(task=t, start=a, stop=b, attempt=n, epoch=e, state=s)
+            for t, a, b, n, e, s in self._db.rows(sql, (job_id,))
+        ]
+
+    # Recording what happened
+
+    def settle(
+        self,
+        job_id: str,
+        task: int,
+        *,
+        state: str,
+        stop: int,
+        result: bytes | None = None,
+        failed_items: int = 0,
+        error: Mapping[str, Any] | None = None,
+        worker: str = "",
+        started_at: int | None = None,
+        finished_at: int | None = None,
+        artifacts: Iterable[tuple[str, bytes]] = (),
+    ) -> bool:
+        """Record how a task ended, once: False if that is recorded already. Call inside `fenced`.
+
+        ``stop`` is how far the task got: the span of a completed one ends there.
+        """
+        inline, sha = result, None
+        if result is not None and len(result) > INLINE_BYTES:
+            inline, sha = None, self._blobs.put(result)
+        row = self._db.row(
+            "UPDATE tasks SET state = ?, stop = CASE WHEN ?1 = 'completed' THEN ? ELSE stop END, result = ?, "
+            "result_sha = ?, error = ?, worker = ?, started_at = ?, finished_at = ? "
+            "WHERE job = ? AND task = ? AND state = 'running' RETURNING start",
+            (
+                state,
+                stop,
+                inline,
+                sha,
+                json.dumps(error) if error else None,
+                worker,
+                started_at,
+                finished_at or self._clock(),
+                job_id,
+                task,
+            ),
+        )
+        if row is None:
+            return False
+        done = stop - int(row[0]) if state == "completed" else 0
+        self._db.rows(
+            "UPDATE jobs SET running = max(0, running - 1), settled = settled + 1, done = done + ?, "
+            "failed_items = failed_items + ?, lost = lost + ? WHERE id = ?",
+            (done, failed_items, int(state == "lost"), job_id),
+        )
+        for name, content in artifacts:
+            self._db.rows(
+                "INSERT OR REPLACE INTO artifacts (job, name, sha, size) VALUES (?, ?, ?, ?)",
+                (job_id, name, self._blobs.put(content), len(content)),
+            )
+        return True
+
+    def finish(self, job_id: str, status: Status, *, error: Mapping[str, Any] | None = None) -> bool:
+        """Record a job's outcome, once: False if it has one. Call inside `fenced`."""
+        row = self._db.row(
+            "UPDATE jobs SET status = ?, error = ?, finished_at = ?, running = 0, note = '' "
+            "WHERE id = ? AND finished_at IS NULL RETURNING id",
+            (status, json.dumps(error) if error else None, self._clock(), job_id),
+        )
+        if row is None:
+            return False
+        self._jobs.event(job_id, status, "service", str((error or {}).get("code", "")))
+        return True
+
+    def update(
+        self,
+        job_id: str,
+        *,
+        progress: tuple[float, float, str] | None = None,
+        summary: Mapping[str, Any] | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Write down how a live job stands; call inside `fenced`."""
+        if progress is not None:
+            self._db.rows(
+                "UPDATE jobs SET progress_current = ?, progress_total = ?, progress_message = ? WHERE id = ?",
+                (*progress, job_id),
+            )
+        if summary is not None:
+            self._db.rows("UPDATE jobs SET summary = ? WHERE id = ?", (json.dumps(summary), job_id))
+        if note is not None:
+            self._db.rows("UPDATE jobs SET note = ? WHERE id = ? AND note <> ?", (note, job_id, note))
+
+    def note_waiting(self, cluster: str, note: str) -> None:
+        """Say on every waiting job why it waits; call inside `fenced`."""
+        self._db.rows(
+            "UPDATE jobs SET note = ?1 WHERE cluster = ?2 AND status IN ('queued', 'retrying') AND note <> ?1",
+            (note, cluster),
+        )
+
+    def add_log(self, lines: Sequence[LogEntry]) -> None:
+        """Keep log lines; those that are there already are left alone. Call inside `fenced`."""
+        for line in lines:
+            self._db.rows(
+                "INSERT OR IGNORE INTO logs (job, task, seq, at, stream, text) VALUES (?, ?, ?, ?, ?, ?)",
+                (line.job, line.task, line.seq, line.at, line.stream, line.text),
+            )
+
+    def trim_log(self, job_id: str) -> None:
+        """Drop the oldest log lines of a job beyond `LOG_LINES`; call inside `fenced`."""
+        self._db.rows(
+            "DELETE FROM logs WHERE job = ?1 AND id <= "
+            "(SELECT id FROM logs WHERE job = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+            (job_id, LOG_LINES),
+        )
+
+    # Reading results
+
+    def results(self, job_id: str) -> list[bytes]:
+        """Return the results of the completed tasks, in the order of their items.
+
+        Raises
+        ------
+        BlobMissing
+            One of them is gone or damaged.
+        """
+        sql = "SELECT result, result_sha FROM tasks WHERE job = ? AND state = 'completed' ORDER BY start"
+        found = []
+        for inline, sha in self._db.rows(sql, (job_id,)):
+            if inline is None and sha is None:
+                raise BlobMissing(f"job {job_id} has a completed task without a result.")
+            found.append(inline if inline is not None else self._blobs.get(sha))
+        return found
+
+    def attempts(self, job_id: str) -> list[Attempt]:
+        """Return every attempt at every task, oldest first."""
+        sql = (
+            "SELECT task, attempt, state, worker, started_at, finished_at, error FROM tasks WHERE job = ? ORDER BY task"
+        )
+        return [
+            Attempt(
+                task=task,
+                attempt=attempt,
+                state=state,
+                worker=worker,
+                started_at=from_us(began) if began else None,
+                finished_at=from_us(ended) if ended else None,
+                error=ErrorRecord.of(json.loads(error)) if error else None,
+            )
+            for task, attempt, state, worker, began, ended, error in self._db.rows(sql, (job_id,))
+        ]
