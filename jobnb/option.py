@@ -1,6 +1,7 @@
 """What can be said about a job besides the work itself: name, priority, timeout, tags and so on.
 
-Front doors build an `Options` (``jobnb.options(…)`` makes one: hence this module's singular name); everything is checked here, at the door, before anything is stored.
+Front doors build an `Options` (``jobnb.options(…)`` makes one, hence the singular name here);
+everything is checked here, at the door, before anything is stored.
 """
 
 from __future__ import annotations
