@@ -156,6 +156,12 @@ class Jobs:
         sql = "SELECT at, event, who, detail FROM events WHERE job = ? ORDER BY id"
         return [(from_us(at), event, who, detail) for at, event, who, detail in self._db.rows(sql, (job_id,))]
 
+    def last_event(self) -> int:
+        """Return a number that grows whenever somebody does something to a job."""
+        row = self._db.row("SELECT coalesce(max(id), 0) FROM events")
+        assert row is not None
+        return int(row[0])
+
     def get(self, job_id: str) -> JobRecord | None:
         """Return the job of exactly that id, or None."""
         row = self._db.row(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,))  # noqa: S608

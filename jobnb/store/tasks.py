@@ -136,6 +136,13 @@ class Tasks:
 
     # Recording what happened
 
+    def keep(self, result: bytes) -> tuple[bytes | None, str | None]:
+        """Put a large result into a blob; return what goes into the task's row: (content, hash of the blob).
+
+        Call it outside a transaction: writing a large file must not keep others from writing.
+        """
+        return (result, None) if len(result) <= INLINE_BYTES else (None, self._blobs.put(result))
+
     def settle(
         self,
         job_id: str,
@@ -143,7 +150,7 @@ class Tasks:
         *,
         state: str,
         stop: int,
-        result: bytes | None = None,
+        kept: tuple[bytes | None, str | None] = (None, None),
         failed_items: int = 0,
         error: Mapping[str, Any] | None = None,
         worker: str = "",
@@ -153,11 +160,10 @@ class Tasks:
     ) -> bool:
         """Record how a task ended, once: False if that is recorded already. Call inside `fenced`.
 
-        ``stop`` is how far the task got: the span of a completed one ends there.
+        ``stop`` is how far the task got: the span of a completed one ends there. ``kept`` is what `keep` returned
+        for its result.
         """
-        inline, sha = result, None
-        if result is not None and len(result) > INLINE_BYTES:
-            inline, sha = None, self._blobs.put(result)
+        inline, sha = kept
         row = self._db.row(
             "UPDATE tasks SET state = ?, stop = CASE WHEN ?1 = 'completed' THEN ? ELSE stop END, result = ?, "
             "result_sha = ?, error = ?, worker = ?, started_at = ?, finished_at = ? "

@@ -1,0 +1,84 @@
+"""Keeps the service's lease while its dispatcher is alive: a thread that renews it and notices its loss.
+
+It stops renewing when the dispatcher has not been heard of for a while, so that a stuck service is replaced.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from jobnb.errors import JobnbError, LeaseLost
+from jobnb.store import Store
+from jobnb.store.leases import Lease
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 15.0
+RENEW_SECONDS = 3.0
+#: Silence of the dispatcher after which it counts as stuck.
+SILENCE_SECONDS = 30.0
+
+
+class LeaseKeeper:
+    """Renews a lease every `RENEW_SECONDS` until it is closed.
+
+    Parameters
+    ----------
+    store : Store
+    lease : Lease
+        As taken.
+    """
+
+    def __init__(self, store: Store, lease: Lease) -> None:
+        self.lease = lease
+        #: Set once another service is in charge.
+        self.lost = threading.Event()
+        #: Set once somebody has asked this service to leave.
+        self.stop_requested = threading.Event()
+        self._store = store
+        self._info = dict(lease.info)
+        self._heard = time.monotonic()
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="jobnb-lease", daemon=True)
+        self._thread.start()
+
+    def alive(self) -> None:
+        """Say that the dispatcher is well."""
+        self._heard = time.monotonic()
+
+    def tell(self, **info: Any) -> None:
+        """Change what the lease says about the service, at once."""
+        self._info = {**self._info, **info}
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop renewing and give the lease back."""
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+        self._store.leases.release(self.lease)
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._wake.wait(RENEW_SECONDS)
+            self._wake.clear()
+            if self._closed:
+                break
+            if time.monotonic() - self._heard > SILENCE_SECONDS:
+                logger.error("the dispatcher is silent; the lease is not renewed")
+                continue
+            try:
+                renewed = self._store.leases.renew(self.lease, LEASE_SECONDS, self._info)
+            except LeaseLost:
+                self.lost.set()
+                break
+            except JobnbError:
+                logger.exception("the lease could not be renewed")
+                continue
+            if renewed.stop_requested:
+                self.stop_requested.set()
+        self._store.close()

@@ -1,0 +1,95 @@
+"""How a job is cut into tasks, and how what they say is folded into one summary. Pure decisions, no I/O.
+
+A plan is JSON in the job's row: ``{"type": "single" | "map" | "grid", "items": n}``. Tasks are kept short by a
+time budget, not by a guess: a child that has used it up ends between two items and the rest is handed out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobnb.research.summary import fold
+
+#: Work per task: long enough to hide a round trip (some 10 ms), short enough to lose little.
+TASK_SECONDS = 0.4
+#: The first tasks of a job, whose pace is not known: short, so that the cut soon fits.
+PROBE_SECONDS = 0.15
+#: Less work than this goes out as one task.
+WHOLE_SECONDS = 0.3
+#: Points of the line that shows how the best value grew.
+TRAIL_POINTS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """The size of the next task: at most ``items`` items and ``budget`` seconds (None: no limit)."""
+
+    items: int
+    budget: float | None
+
+
+def cut(plan: Mapping[str, Any], *, left: int, slots: int, pace: float | None) -> Cut:
+    """Decide the size of a job's next task.
+
+    Parameters
+    ----------
+    plan : mapping
+        The job's plan.
+    left : int
+        Items that are not handed out yet.
+    slots : int
+        Places that this job could use at once, at least 1.
+    pace : float or None
+        Seconds per item as measured so far.
+    """
+    if plan.get("type") == "single":
+        return Cut(items=1, budget=None)
+    share = -(-left // max(1, slots))
+    if pace is None:
+        return Cut(items=share, budget=PROBE_SECONDS)
+    if pace * left <= WHOLE_SECONDS:
+        return Cut(items=left, budget=2 * WHOLE_SECONDS)
+    fitting = max(1, int(TASK_SECONDS / max(pace, 1e-9)))
+    return Cut(items=min(share, fitting), budget=2 * TASK_SECONDS)
+
+
+def blend(pace: float | None, seconds: float, items: int) -> float | None:
+    """Return the pace after a task of ``items`` items took ``seconds``; recent tasks count for more."""
+    if items <= 0:
+        return pace
+    latest = seconds / items
+    return latest if pace is None else 0.5 * pace + 0.5 * latest
+
+
+def fold_sweep(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[str, Any]:
+    """Fold the summary of one task of a sweep into the job's, and follow the best value."""
+    trail = list((total or {}).get("trail", ()))
+    bare = {k: v for k, v in total.items() if k != "trail"} if total else None
+    folded = dict(fold(bare, dict(part)))
+    best = (folded.get("best") or {}).get("value")
+    if best is not None:
+        trail.append(best)
+    if len(trail) > TRAIL_POINTS:
+        trail = trail[:-1:2] + trail[-1:]
+    return {**folded, "trail": trail}
+
+
+def replace(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the newest summary: the way of jobs of one task."""
+    return dict(part)
+
+
+_FOLDS: Mapping[str, Callable[[Mapping[str, Any] | None, Mapping[str, Any]], dict[str, Any]]] = {
+    "grid": fold_sweep,
+}
+
+
+def fold_summary(
+    plan: Mapping[str, Any], total: Mapping[str, Any] | None, part: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """Fold what a finished task says into the job's summary, as the plan's type wants it."""
+    if part is None:
+        return dict(total) if total is not None else None
+    return _FOLDS.get(str(plan.get("type")), replace)(total, part)
