@@ -1,0 +1,165 @@
+"""A view of a job in each state, with made-up numbers: for the gallery and for the tests."""
+
+# ruff: noqa: E501
+import math
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from jobnb.job import ErrorRecord, JobRecord, JobView, LogLine, Priority, Progress, Status
+
+NOW = datetime(2026, 11, 4, 12, 4, 8, tzinfo=UTC)
+DATA = {"name": "GOOG", "bars": 1047, "start": "2004-08-19", "end": "2008-10-14"}
+CONVENTIONS = ["commission 0.1 %", "fills at next open", "Sharpe: daily, 252, empyrical"]
+
+
+def record(**changes):
+    base = JobRecord(
+        id="a3d91c40",
+        name="SmaCross sweep on GOOG",
+        kind="optimize",
+        status=Status.RUNNING,
+        cluster="local",
+        created_at=NOW - timedelta(seconds=2),
+        started_at=NOW - timedelta(seconds=1.4),
+    )
+    return replace(base, **changes)
+
+
+def view(job, **more):
+    return JobView(job=job, now=NOW, **more)
+
+
+def logged(*texts, stream="stdout"):
+    at = NOW - timedelta(seconds=1)
+    return tuple(LogLine(at=at, stream=stream, text=text) for text in texts)
+
+
+def walk(seed, drift, n=260):
+    rng = random.Random(seed)
+    values = [10_000.0]
+    for _ in range(n - 1):
+        values.append(values[-1] * math.exp(rng.gauss(drift, 0.014)))
+    return values
+
+
+def curve():
+    equity, hold = walk(3, 0.0022), walk(8, 0.0013)
+    peak, fall = 0.0, []
+    for v in equity:
+        peak = max(peak, v)
+        fall.append(v / peak - 1)
+    return {"t": ["2004-08-19", "2008-10-14"], "equity": equity, "hold": hold, "drawdown": fall}
+
+
+def heat():
+    rng = random.Random(1)
+    rows, cols = list(range(5, 50)), list(range(10, 200, 2))
+    cells = [
+        [r, c, 1.4 * math.exp(-(((fast - 12) / 14) ** 2) - ((slow - 87) / 55) ** 2) + rng.gauss(0, 0.08) - 0.1]
+        for r, fast in enumerate(rows)
+        for c, slow in enumerate(cols)
+        if fast < slow
+    ]
+    return {"row": "fast", "col": "slow", "rows": rows, "cols": cols, "cells": cells}
+
+
+BEST = {"index": 4711, "value": 1.3149, "params": {"fast": 12, "slow": 88}}
+
+
+def sweep_summary():
+    top = [
+        {"index": i, "params": {"fast": 12 + i % 2, "slow": 88 + 2 * i}, "value": 1.3149 - 0.012 * i,
+         "total_return": 0.614 - 0.008 * i, "max_drawdown": -0.142 - 0.004 * i, "trades": 23.0 + i % 3}
+        for i in range(5)
+    ]  # fmt: skip
+    return {
+        "runs": 10011, "failed": 0, "errors": [], "best": BEST, "top": top, "heat": heat(),
+        "objective": "sharpe_ratio", "maximize": True,
+        "space": [["fast", 45, 5, 49], ["slow", 95, 10, 198]],
+        "trail": [0.2, 0.7, 0.9, 0.9, 1.1, 1.1, 1.1, 1.25, 1.3149], "data": DATA, "conventions": CONVENTIONS,
+    }  # fmt: skip
+
+
+def backtest_summary():
+    return {
+        "metrics": {
+            "total_return": 0.614, "buy_and_hold_return": 0.380, "sharpe_ratio": 1.31, "max_drawdown": -0.142,
+            "trades": 23.0, "win_rate": 0.52, "exposure": 0.58, "annual_return": 0.12,
+        },
+        "params": {"fast": 12, "slow": 88},
+        "curve": curve(), "data": DATA, "conventions": CONVENTIONS,
+        "options": {"initial_capital": 10_000.0, "commission": 0.001, "slippage": 0.0, "conventions": "next_open"},
+    }  # fmt: skip
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "<cell 4>", line 7, in positions
+    return bars.sma(self.fast) > bars.sma(self.slw)
+           ^^^^^^^^
+AttributeError: 'SmaCross' object has no attribute 'slw'
+"""
+
+
+def views():
+    """Return ``{name: view}``, every state and every kind that has a face of its own."""
+    sweep = record(
+        plan={"type": "grid", "items": 10011}, done=4120, progress=Progress(current=4120, total=10011),
+        running=2, summary={k: v for k, v in sweep_summary().items() if k in ("best", "objective", "trail", "maximize")},
+    )  # fmt: skip
+    plain = record(id="22d1aa07", name="my_simulation", kind="job")
+    waiting = record(
+        id="7c1f0b2e", name="load minute bars", kind="job", status=Status.QUEUED, queue="collection",
+        priority=Priority.HIGH, started_at=None, created_at=NOW - timedelta(seconds=4),
+    )  # fmt: skip
+    ended = {"status": Status.COMPLETED, "finished_at": NOW}
+    boom = ErrorRecord(
+        code="DATA_ERROR", type="ValueError",
+        message="column “close” has 3 NaN values, the first at 2006-03-14", where="<cell 4>, line 7, in positions",
+        hint="Fill or drop them: prices.dropna()", traceback=TRACEBACK,
+    )  # fmt: skip
+    network = ErrorRecord(code="NETWORK_ERROR", type="ConnectionError", message="the exchange closed the connection")
+    backtest = record(id="51be7733", name="SmaCross on GOOG", kind="backtest")
+    return {
+        "scheduled": view(replace(waiting, status=Status.SCHEDULED, run_at=NOW + timedelta(minutes=25), queue="default")),
+        "queued": view(waiting, queue_position=2, queue_length=5),
+        "queued, no worker": view(replace(waiting, queue="default", priority=Priority.NORMAL, note="no worker is connected")),
+        "running sweep": view(
+            sweep,
+            log=logged(
+                "first batch: 0.061 ms per run, 6,400 runs per task", "fast=49 slow=50 made no trade", "batch 2 of 3 done"
+            ),
+            log_total=3,
+        ),
+        "running job": view(replace(plain, progress=Progress(current=3, total=8, message="downloading 2006"))),
+        "running, no total": view(
+            plain, log=logged("step one") + logged("DeprecationWarning: x is old", stream="stderr"), log_total=41
+        ),
+        "cancelling": view(replace(sweep, cancel_requested=True)),
+        "completed backtest": view(
+            replace(backtest, **ended, started_at=NOW - timedelta(seconds=0.04), summary=backtest_summary())
+        ),
+        "completed sweep": view(
+            replace(sweep, **ended, started_at=NOW - timedelta(seconds=0.7), running=0, done=10011, summary=sweep_summary())
+        ),
+        "completed job": view(replace(plain, **ended), log=logged("loaded 1,047 bars", "done"), log_total=2),
+        "retrying": view(
+            replace(
+                plain, id="e07a5512", name="fetch BTC/USDT 1m", kind="data", status=Status.RETRYING, attempt=2,
+                error=network, run_at=NOW + timedelta(seconds=100), options={"max_attempts": 4},
+            )
+        ),
+        "failed": view(replace(backtest, id="9f02dd10", **ended | {"status": Status.FAILED}, error=boom)),
+        "cancelled": view(
+            replace(
+                plain, **ended | {"status": Status.CANCELLED}, started_at=NOW - timedelta(seconds=187), cancelled_by="you",
+                kind="map", plan={"type": "map", "items": 1000}, done=412,
+            )
+        ),
+        "cancelled sweep": view(
+            replace(
+                sweep, **ended | {"status": Status.CANCELLED}, cancelled_by="you",
+                summary={**sweep_summary(), "runs": 4120, "heat": None},
+            )
+        ),
+    }  # fmt: skip
