@@ -1,0 +1,203 @@
+"""Messages between supervisor and child: a length and a msgpack body, over a stream socket.
+
+Both ends use it. The supervisor's end never blocks (a child that stopped reading must not hold a worker
+thread); the child's end blocks, and is safe from signals in the middle of a message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+
+_HEADER = struct.Struct(">Q")
+_READ_BYTES = 1 << 20
+
+Message = dict[str, Any]
+
+
+class ProtocolError(Exception):
+    """The bytes on the socket are not a message: the peer died in the middle of one."""
+
+
+def _pack(message: Message) -> tuple[bytes, bytes]:
+    body = msgpack.packb(message)
+    return _HEADER.pack(len(body)), body
+
+
+class _Frames:
+    """Cuts the byte stream into messages."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        held = self._held
+        held += data
+        at = 0
+        try:
+            while len(held) - at >= _HEADER.size:
+                (length,) = _HEADER.unpack_from(held, at)
+                begin = at + _HEADER.size
+                if len(held) - begin < length:
+                    return
+                body = bytes(memoryview(held)[begin : begin + length])
+                at = begin + length
+                try:
+                    message = msgpack.unpackb(body)
+                except ValueError as error:
+                    raise ProtocolError(str(error)) from error
+                if not isinstance(message, dict):
+                    raise ProtocolError("a message is a map")
+                yield message
+        finally:
+            del held[:at]
+
+
+class HostChannel:
+    """The supervisor's end: queues what it sends, returns what has come."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._out: deque[memoryview] = deque()
+        self._frames = _Frames()
+        self.closed = False
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a selector."""
+        return self._sock.fileno()
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._out)
+
+    def send(self, message: Message) -> None:
+        """Queue a message and send what the socket takes."""
+        self._out.extend(memoryview(part) for part in _pack(message))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket takes now."""
+        while self._out:
+            part = self._out[0]
+            try:
+                sent = self._sock.send(part)
+            except BlockingIOError:
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                # The death itself is noticed, with its reason, by whoever waits for the process.
+                self._out.clear()
+                return
+            if sent == len(part):
+                self._out.popleft()
+            else:
+                self._out[0] = part[sent:]
+
+    def receive(self) -> tuple[list[Message], bool]:
+        """Return the messages that have come, and whether the peer has hung up."""
+        try:
+            data = self._sock.recv(_READ_BYTES)
+        except BlockingIOError:
+            return [], False
+        except ConnectionResetError:
+            return [], True
+        return list(self._frames.feed(data)), not data
+
+    def close(self) -> None:
+        """Hang up; the child leaves when it notices."""
+        self.closed = True
+        self._sock.close()
+
+
+class ChildChannel:
+    """The child's end: blocking, one sender at a time, never cut in the middle by SIGINT."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(True)
+        self._sock = sock
+        self._frames = _Frames()
+        self._ready: deque[Message] = deque()
+        self._lock = threading.Lock()
+
+    def send(self, message: Message) -> None:
+        """Send a message."""
+        head, body = _pack(message)
+        # SIGINT in the middle would leave half a message; it is delivered right after instead.
+        with _masked(), self._lock:
+            if len(body) < _READ_BYTES:
+                self._sock.sendall(head + body)
+            else:
+                self._sock.sendall(head)
+                self._sock.sendall(body)
+
+    def receive(self) -> Message | None:
+        """Wait for the next message; None when the supervisor hung up."""
+        while not self._ready:
+            data = self._sock.recv(_READ_BYTES)
+            if not data:
+                return None
+            self._ready.extend(self._frames.feed(data))
+        return self._ready.popleft()
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._sock.close()
+
+
+@contextlib.contextmanager
+def _masked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Wake:
+    """Wakes a supervisor's selector from another thread; says why.
+
+    Reasons are kept; setting a reason after `close` does nothing, because the descriptor's number may belong
+    to somebody else by then.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        self._lock = threading.Lock()
+        self._closed = False
+        self.reasons: set[str] = set()
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable."""
+        return self._read
+
+    def set(self, reason: str) -> None:
+        """Wake the supervisor, from any thread."""
+        with self._lock:
+            self.reasons.add(reason)
+            if not self._closed:
+                with contextlib.suppress(BlockingIOError):  # full: it is awake already
+                    os.write(self._write, b"!")
+
+    def clear(self) -> None:
+        """Empty the pipe; the reasons stay."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._read, 4096)
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        with self._lock:
+            self._closed = True
+            os.close(self._read)
+            os.close(self._write)

@@ -1,0 +1,204 @@
+"""What user code calls inside a job: progress, log lines, artifacts, and who am I.
+
+Runs in the child process; outside a job every name here is harmless. It must stay free of heavy imports,
+and a million calls of `progress` must cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from jobnb.errors import UsageProblem
+
+Item = TypeVar("Item")
+#: ``send(message)`` to the supervisor.
+Send = Callable[[dict[str, object]], None]
+
+#: Messages per second that a busy loop may cause, and how many may come at once after a quiet time.
+_RATE_PER_SECOND = 20.0
+_BURST = 20.0
+_LARGEST_ARTIFACT_BYTES = 256 << 20
+
+
+class Meter:
+    """Relays the newest progress to the supervisor: seldom when called often, always at once when called seldom."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._tokens = _BURST
+        self._filled_at = time.monotonic()
+        self._not_before = 0.0
+        self._dirty = False
+        self.done = 0
+        self.progress: tuple[float, float | None, str] | None = None
+
+    def report(self, done: int) -> None:
+        """Note how many items of the span are done."""
+        self.done = done
+        self._changed(False)
+
+    def set(self, current: float, total: float | None, message: str) -> None:
+        """Note what the user's code reports."""
+        self.progress = (current, total, message)
+        self._changed(current == total)
+
+    def _changed(self, at_the_end: bool) -> None:
+        self._dirty = True
+        now = time.monotonic()
+        if now < self._not_before and not at_the_end:
+            return
+        self._tokens = min(_BURST, self._tokens + (now - self._filled_at) * _RATE_PER_SECOND)
+        self._filled_at = now
+        if self._tokens < 1 and not at_the_end:
+            self._not_before = now + (1 - self._tokens) / _RATE_PER_SECOND
+            return
+        self._tokens = max(0.0, self._tokens - 1)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what was not sent yet."""
+        if self._dirty:
+            self._dirty = False
+            self._send({"k": "progress", "done": self.done, "p": self.progress})
+
+
+class JobContext:
+    """The running job, as its own code sees it.
+
+    Attributes
+    ----------
+    id, name : str
+        The job's id and name.
+    task, attempt : int
+        Which task of the job this is, and which attempt at it.
+    seed : int or None
+        The seed of this task's random numbers, when the job was given one.
+    start, stop : int
+        The span of items of this task.
+    """
+
+    def __init__(self, about: Mapping[str, object], meter: Meter, send: Send) -> None:
+        self.id = str(about["job"])
+        self.name = str(about["name"])
+        self.task = int(str(about["task"]))
+        self.attempt = int(str(about["attempt"]))
+        seed = about["seed"]
+        self.seed: int | None = None if seed is None else int(str(seed))
+        self.start = int(str(about["start"]))
+        self.stop = int(str(about["stop"]))
+        self._meter = meter
+        self._send = send
+
+    def __repr__(self) -> str:
+        return f"<JobContext {self.id} task {self.task} attempt {self.attempt}>"
+
+    def progress(self, current: float, total: float | None = None, message: str = "") -> None:
+        """Report how far the job is; see `jobnb.progress`."""
+        self._meter.set(current, total, message)
+
+    def log(self, text: str) -> None:
+        """Add a line to the job's log, without printing it."""
+        self._send({"k": "log", "text": str(text), "t": time.time_ns() // 1000})
+
+    def save(self, name: str, content: bytes | str | os.PathLike[str]) -> None:
+        """Keep a file with the job.
+
+        Parameters
+        ----------
+        name
+            The artifact's name; saving the same name again replaces it.
+        content
+            The bytes, a text (stored as UTF-8), or the path of a file to take them from.
+
+        Raises
+        ------
+        UsageProblem
+            When the name is empty or has a directory in it, or the content is larger than 256 MiB.
+        """
+        if not name or name in {".", ".."} or "/" in name or "\\" in name or "\0" in name:
+            raise UsageProblem(f"an artifact needs a plain file name, not {name!r}.")
+        if isinstance(content, str):
+            data = content.encode()
+        elif isinstance(content, os.PathLike):
+            data = Path(content).read_bytes()
+        else:
+            data = bytes(content)
+        if len(data) > _LARGEST_ARTIFACT_BYTES:
+            raise UsageProblem(
+                f"artifact {name!r} has {len(data) >> 20} MiB; at most {_LARGEST_ARTIFACT_BYTES >> 20} MiB are "
+                "kept with a job. Write it to a folder of yours and save its path."
+            )
+        self._send({"k": "artifact", "name": name, "data": data})
+
+
+_current: JobContext | None = None
+
+
+def enter(context: JobContext | None) -> None:
+    """Make ``context`` the running job of this process (the child's main loop calls this)."""
+    global _current
+    _current = context
+
+
+def current() -> JobContext | None:
+    """Return the job that this code runs in, or None outside a job.
+
+    Examples
+    --------
+    >>> current() is None
+    True
+    """
+    return _current
+
+
+def progress(current: float, total: float | None = None, message: str = "") -> None:
+    """Report how far the running job is; does nothing outside a job.
+
+    Parameters
+    ----------
+    current
+        How much is done.
+    total
+        How much there is to do; None when unknown.
+    message
+        A few words for the card.
+
+    Examples
+    --------
+    >>> progress(3, 10, "loading")
+    """
+    context = _current
+    if context is not None:
+        context.progress(current, total, message)
+
+
+def track(iterable: Iterable[Item], total: float | None = None, message: str = "") -> Iterator[Item]:
+    """Iterate, and report progress item by item; outside a job it only iterates.
+
+    Parameters
+    ----------
+    iterable
+        What to go through.
+    total
+        How many items there are; taken from ``len(iterable)`` when there is one.
+    message
+        A few words for the card.
+
+    Examples
+    --------
+    >>> [x * x for x in track([1, 2, 3])]
+    [1, 4, 9]
+    """
+    if total is None:
+        try:
+            total = len(iterable)  # type: ignore[arg-type]
+        except TypeError:
+            total = None
+    progress(0, total, message)
+    for done, item in enumerate(iterable, start=1):
+        yield item
+        progress(done, total, message)

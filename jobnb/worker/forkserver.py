@@ -1,0 +1,125 @@
+"""The fork server: one process per Dask worker that has loaded the heavy libraries and forks a child on request.
+
+It has one thread, runs no user code and imports no user module. It reaps its children, kills what is left of
+their process groups, and leaves, with all of them, when the worker is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+import warnings
+from typing import NoReturn
+
+import msgpack
+
+from jobnb.worker import child
+from jobnb.worker.prctl import die_with_parent
+from jobnb.worker.process import kill_group, reap
+
+_MAX_REQUEST_BYTES = 4096
+
+
+def main(control_fd: int, worker_pid: int) -> None:
+    """Serve until the worker hangs up or dies."""
+    control = socket.socket(fileno=control_fd)
+    server = ForkServer(control)
+    server.watch_signals()
+    die_with_parent(worker_pid, signal.SIGTERM)
+    child.preload()
+    # Collected once here: what is left is moved out of the collector's sight, so that a child that collects
+    # does not write to (and thereby copy) the pages it shares with this process.
+    gc.collect()
+    gc.freeze()
+    server.serve()
+
+
+class ForkServer:
+    """The loop: requests from the worker, deaths of children."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._children: set[int] = set()
+        self._wake_read, self._wake_write = os.pipe()
+        self._leaving = False
+
+    def watch_signals(self) -> None:
+        """Have signals wake the loop."""
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._leave)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _leave(self, *_: object) -> None:
+        self._leaving = True
+
+    def serve(self) -> None:
+        """Loop until the worker is gone; leave nothing behind."""
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._control, selectors.EVENT_READ)
+                selector.register(self._wake_read, selectors.EVENT_READ)
+                while not self._leaving:
+                    for key, _ in selector.select():
+                        if key.fileobj is self._control:
+                            if not self._request(selector):
+                                return
+                        else:
+                            with contextlib.suppress(BlockingIOError):
+                                os.read(self._wake_read, 4096)
+                    self._reap()
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the worker went away while it was being told something
+        finally:
+            for pid in self._children:
+                kill_group(pid, signal.SIGKILL)
+
+    def _request(self, selector: selectors.BaseSelector) -> bool:
+        data, fds, _, _ = socket.recv_fds(self._control, _MAX_REQUEST_BYTES, 3)
+        if not data:
+            return False
+        number = msgpack.unpackb(data)["id"]
+        sock_fd, out_fd, err_fd = fds
+        parent = os.getpid()
+        with warnings.catch_warnings():
+            # OpenBLAS' own threads make Python 3.12 warn; OpenBLAS stops them before a fork and restarts them after.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            self._become_child(selector, parent, sock_fd, out_fd, err_fd)
+        for fd in fds:
+            os.close(fd)
+        self._children.add(pid)
+        self._tell({"op": "forked", "id": number, "pid": pid})
+        return True
+
+    def _become_child(
+        self, selector: selectors.BaseSelector, parent: int, sock_fd: int, out_fd: int, err_fd: int
+    ) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            selector.close()
+            self._control.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            child.main(sock_fd, out_fd, err_fd, parent)
+        except BaseException:  # noqa: BLE001
+            # There is a parent's stack above: nothing may climb into it. Stderr is the supervisor's pipe by now.
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(1)
+
+    def _reap(self) -> None:
+        for pid, status, cpu_seconds, max_rss in reap():
+            self._children.discard(pid)
+            self._tell({"op": "exit", "pid": pid, "status": status, "cpu": cpu_seconds, "rss": max_rss})
+
+    def _tell(self, message: dict[str, object]) -> None:
+        self._control.send(msgpack.packb(message))

@@ -1,0 +1,56 @@
+"""The outcome on disk, beside the store, before Dask has it: Dask runs finished tasks again when their worker dies.
+
+Runs in the supervisor, only where worker and service share a disk. A claim beside the receipt says that the
+attempt has begun: Dask also runs tasks again whose worker died in the middle, and an attempt runs once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from jobnb.worker.request import TaskOutcome, TaskRequest
+
+
+def earlier(path: Path, request: TaskRequest) -> bytes | None:
+    """Return the packed outcome that an earlier run of this very attempt left, or None."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    outcome = TaskOutcome.unpack(data)
+    same = (outcome.job, outcome.task, outcome.attempt) == (request.job, request.task, request.attempt)
+    return data if same else None
+
+
+def claim(path: Path) -> bool:
+    """Claim the attempt; False when an earlier run has."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.close(os.open(_claim_path(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    return True
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write the receipt so that it is whole or not there, and survives a power cut; then drop the claim."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".receipt-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_claim_path(path))
+
+
+def _claim_path(path: Path) -> Path:
+    return path.with_name(path.name + ".claim")

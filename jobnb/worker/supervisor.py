@@ -1,0 +1,171 @@
+"""The Dask task: supervises one child while it runs one task of a job, and always returns an outcome.
+
+Runs in a task thread of the Dask worker. It never runs user code, never unpickles what the user made, and never
+raises for anything a job does.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from distributed import Worker, get_worker
+
+from jobnb.errors import BlobMissing
+from jobnb.worker import blobs, cancellation, receipt
+from jobnb.worker.channel import Wake
+from jobnb.worker.host import Host, host
+from jobnb.worker.output import LogRing
+from jobnb.worker.relay import Relay
+from jobnb.worker.request import TaskError, TaskOutcome, TaskRequest
+from jobnb.worker.supervision import Supervision
+
+log = logging.getLogger(__name__)
+
+
+def run_task(request: bytes, payload: bytes, *data: bytes) -> bytes:
+    """Run one attempt at one task in a child process; this is what the service submits to Dask.
+
+    Parameters
+    ----------
+    request
+        A packed `TaskRequest`.
+    payload
+        The pickled `jobnb.work.Work`; only the child unpickles it.
+    *data
+        The contents of the request's ``blobs``, in order, when this host does not share the store's disk.
+
+    Returns
+    -------
+    bytes
+        A packed `TaskOutcome`, whatever the job did.
+
+    Raises
+    ------
+    VersionMismatch
+        When the request is of another version of jobnb.
+    """
+    asked = TaskRequest.unpack(request)
+    worker, key = _place(asked)
+    shared = blobs.shares_disk(asked.share_token)
+    paper = Path(asked.receipt_path) if shared and asked.receipt_path else None
+    if paper is not None:
+        before = receipt.earlier(paper, asked)
+        if before is not None:
+            return before
+        if not receipt.claim(paper):
+            return _lost(asked, "an earlier run of this attempt ended without an outcome: its worker died.").pack()
+    outcome = _run(asked, payload, data, worker, key, shared)
+    packed = outcome.pack()
+    if paper is not None:
+        receipt.write(paper, packed)
+    return packed
+
+
+def _place(asked: TaskRequest) -> tuple[Worker | None, str]:
+    try:
+        worker = get_worker()
+    except ValueError:
+        return None, asked.key  # called directly, without Dask
+    return worker, str(worker.get_current_task())
+
+
+def _run(
+    asked: TaskRequest,
+    payload: bytes,
+    data: tuple[bytes, ...],
+    worker: Worker | None,
+    key: str,
+    shared: bool,
+) -> TaskOutcome:
+    here = host()
+    name = "" if worker is None else str(worker.address)
+    owner = "" if worker is None else str(worker.id)
+    blank = TaskOutcome(
+        job=asked.job,
+        task=asked.task,
+        attempt=asked.attempt,
+        state="failed",
+        start=asked.start,
+        stop=asked.start,
+        started_at=time.time_ns() // 1000,
+        worker=name,
+        host=socket.gethostname(),
+    )
+    ring = LogRing()
+    relay = Relay(_sender(worker, asked.topic), {"job": asked.job, "task": asked.task, "attempt": asked.attempt}, ring)
+    try:
+        paths = blobs.provide(asked.blobs, data, asked.blob_dir if shared else None, here.cache)
+    except BlobMissing as error:
+        missing = TaskError(code=error.code, type="BlobMissing", message=error.message)
+        outcome = replace(blank, error=missing.as_map(), finished_at=time.time_ns() // 1000)
+        relay.event("ended", outcome.state, time.monotonic(), outcome.finished_at)
+        return outcome
+    wake = Wake()
+    here.watch(owner, key, wake)
+    try:
+        supervision = Supervision(
+            request=asked,
+            payload=payload,
+            paths=paths,
+            ring=ring,
+            relay=relay,
+            wake=wake,
+            ask=_asker(here, worker, key),
+        )
+        child = here.pool.take(asked.job, _slots(worker))
+        outcome = supervision.run(child, blank, here.pool)
+    finally:
+        here.unwatch(owner, key)
+        wake.close()
+    relay.event("ended", outcome.state, time.monotonic(), outcome.finished_at)
+    return outcome
+
+
+def _slots(worker: Worker | None) -> int:
+    return os.cpu_count() or 1 if worker is None else int(worker.state.nthreads)
+
+
+def _sender(worker: Worker | None, topic: str) -> Callable[[dict[str, object]], None] | None:
+    if worker is None or not topic:
+        return None
+
+    def send(event: dict[str, object]) -> None:
+        try:
+            worker.log_event(topic, event)
+        except RuntimeError:
+            # The worker's loop is closed: nobody listens any more, and the outcome is what counts.
+            log.debug("event not sent", exc_info=True)
+
+    return send
+
+
+def _asker(here: Host, worker: Worker | None, key: str) -> Callable[[bool], str | None]:
+    """Return ``ask(first)``: what became of the task, asked once at first, then only where no plugin tells."""
+    if worker is None:
+        return lambda first: None
+    told = here.attached(str(worker.id))
+    look = functools.partial(cancellation.verdict, worker, key)
+    return lambda first: look() if first or not told else None
+
+
+def _lost(asked: TaskRequest, message: str) -> TaskOutcome:
+    now = time.time_ns() // 1000
+    return TaskOutcome(
+        job=asked.job,
+        task=asked.task,
+        attempt=asked.attempt,
+        state="lost",
+        start=asked.start,
+        stop=asked.start,
+        error=TaskError(code="WORKER_LOST", message=message).as_map(),
+        started_at=now,
+        finished_at=now,
+        host=socket.gethostname(),
+    )

@@ -1,0 +1,148 @@
+"""What a child sets up around the user's code: descriptors, folder, module path, logging, random numbers.
+
+Runs in the child only, before and between tasks. It must not import a user's module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import logging
+import os
+import random
+import resource
+import signal
+import sys
+import types
+from collections.abc import Sequence
+
+#: Imported ahead of time, so that a child starts warm. Never a user's module.
+PRELOADED = ("numpy", "pandas", "cloudpickle", "jobnb.work")
+
+
+def preload() -> None:
+    """Import what most jobs need; a package that is not installed here is left out."""
+    for name in PRELOADED:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            logging.getLogger(__name__).debug("not preloaded: %s", name, exc_info=True)
+    try:
+        kernel = importlib.import_module("jobnb.research.kernel")
+    except ImportError:
+        logging.getLogger(__name__).debug("the backtest kernel is not here", exc_info=True)
+    else:
+        kernel.warm()
+
+
+def own_descriptors(out_fd: int, err_fd: int) -> None:
+    """Make the two pipes this process' stdout and stderr, for Python, for C and for whatever it starts."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    for fd, number in ((null, 0), (out_fd, 1), (err_fd, 2)):
+        if fd != number:
+            os.dup2(fd, number, inheritable=True)
+            os.close(fd)
+    sys.stdin = io.TextIOWrapper(io.FileIO(0, "rb", closefd=False), encoding="utf-8")
+    sys.stdout = _text(1)
+    sys.stderr = _text(2)
+    # The originals point at the same descriptors, but hold buffers of the parent's.
+    for name in ("stdin", "stdout", "stderr"):
+        setattr(sys, f"__{name}__", getattr(sys, name))
+
+
+def _text(fd: int) -> io.TextIOWrapper:
+    # Buffered in bytes, flushed per line: a print is one write even when it is given several values.
+    return io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(fd, "wb", closefd=False), 1 << 16),
+        encoding="utf-8",
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+
+
+def own_group() -> None:
+    """Lead a session and a process group, so that whatever the job starts can be ended with it."""
+    if os.getpgrp() != os.getpid():
+        os.setsid()
+
+
+def reset_signals() -> None:
+    """Forget the parent's handlers: SIGINT is a KeyboardInterrupt, SIGTERM ends the process."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def no_core_dumps() -> None:
+    """A crash is reported; it does not fill the disk."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def fresh_main() -> None:
+    """Give the job an empty ``__main__``: this process' own is none of its business."""
+    sys.modules["__main__"] = types.ModuleType("__main__")
+
+
+def show_logging() -> None:
+    """Show log records from INFO on, without a handler that would keep a job's own ``basicConfig`` from working."""
+    last = logging.lastResort
+    if last is not None:
+        last.setLevel(logging.NOTSET)
+        last.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().setLevel(logging.INFO)
+
+
+def enter_folder(cwd: str | None) -> str | None:
+    """Go to the submitter's folder; return what to say when it is not there."""
+    if cwd is None or cwd == _here():
+        return None
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        return f"jobnb: the folder {cwd} of the notebook is not on this worker ({error.strerror}); running in {_here()}"
+    return None
+
+
+def _here() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
+def extend_path(additions: Sequence[str]) -> None:
+    """Put the submitter's additions in front of the module path, and the working folder where it is not yet."""
+    front = [entry for entry in dict.fromkeys(additions) if entry not in sys.path]
+    sys.path[:0] = front
+    if "" not in sys.path and _here() not in sys.path:
+        sys.path.append("")
+    importlib.invalidate_caches()
+
+
+def task_seed(seed: int | None, start: int) -> int:
+    """Return the seed for the span that begins at ``start``: the given one for the first, an own one for each other.
+
+    Children are copies of one process, so without this they would all draw the same numbers.
+
+    Examples
+    --------
+    >>> task_seed(7, 0)
+    7
+    >>> task_seed(7, 10) == task_seed(7, 10) != task_seed(7, 20)
+    True
+    """
+    if seed is None:
+        return int.from_bytes(os.urandom(8))
+    if start == 0:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed}:{start}".encode()).digest()[:8])
+
+
+def seed_random(seed: int) -> None:
+    """Seed the global generators of Python and, when it is loaded, numpy."""
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed % 2**32)
