@@ -1,0 +1,113 @@
+"""From the matrix of a part of a sweep to its small summary: the best runs and the heat map's cells.
+
+Runs in the child, where numpy is at hand; `summary` then only puts together and folds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from jobnb.research import summary
+from jobnb.research.space import ParameterSpace, plain
+
+if TYPE_CHECKING:
+    from jobnb.research.container import SweepPart
+    from jobnb.research.sweep import SweepWork
+
+Floats = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.int64]
+
+
+def digest(work: SweepWork, part: SweepPart) -> summary.Json:
+    """Return the summary of a part, see `summary.sweep_summary`."""
+    columns = list(part.columns)
+    value = (
+        part.values[:, columns.index(work.objective)]
+        if work.objective in columns
+        else np.full(len(part.values), np.nan)
+    )
+    index = part.indices if part.indices is not None else np.arange(part.start, part.start + len(part.values))
+    shown = [name for name in summary.SHOWN if name in columns] or columns[:4]
+    top = [
+        {
+            "index": int(index[i]),
+            "params": params_json(work.space, int(index[i])),
+            "value": float(value[i]),
+            "metrics": {name: summary.safe(float(part.values[i, columns.index(name)])) for name in shown},
+        }
+        for i in best(value, summary.TOP, maximize=work.maximize)
+    ]
+    errors = [
+        {"index": int(index[i]), "params": params_json(work.space, int(index[i])), "error": message}
+        for i, message in sorted(part.errors.items())[: summary.ERRORS]
+    ]
+    return summary.sweep_summary(
+        runs=len(part.values),
+        failed=len(part.errors),
+        errors=errors,
+        top=top,
+        heat=heat(work.space, index, value, maximize=work.maximize),
+        objective=work.objective,
+        maximize=work.maximize,
+        space=[
+            [name, len(values), plain(values[0]), plain(values[-1])]
+            for name, values in zip(work.space.names, work.space.values, strict=True)
+        ],
+    )
+
+
+def params_json(space: ParameterSpace, i: int) -> dict[str, object]:
+    """Return combination ``i`` as JSON can hold it."""
+    return {name: plain(value) for name, value in space.params(i).items()}
+
+
+def best(value: Floats, count: int, *, maximize: bool) -> list[int]:
+    """Return the places of the ``count`` best finite values, best first, ties by place."""
+    finite = np.flatnonzero(np.isfinite(value))
+    signed = -value[finite] if maximize else value[finite]
+    return [int(i) for i in finite[np.argsort(signed, kind="stable")[:count]]]
+
+
+def places(space: ParameterSpace, index: Whole) -> list[Whole]:
+    """Return for each parameter the places of its values in these combinations."""
+    made: list[Whole] = []
+    rest = np.asarray(index, dtype=np.int64)
+    for values in reversed(space.values):
+        rest, place = np.divmod(rest, len(values))
+        made.append(place)
+    return made[::-1]
+
+
+def heat(space: ParameterSpace, index: Whole, value: Floats, *, maximize: bool) -> summary.Json | None:
+    """Return the heat map of two varying parameters, binned to the size of a card; None for any other number."""
+    names = space.varying
+    if len(names) != 2:
+        return None
+    where = dict(zip(space.names, places(space, index), strict=True))
+    values = dict(zip(space.names, space.values, strict=True))
+    row_name, column_name = names
+    rows, columns = len(values[row_name]), len(values[column_name])
+    row = _bins(where[row_name], rows, summary.HEAT_ROWS)
+    column = _bins(where[column_name], columns, summary.HEAT_COLUMNS)
+    wide = min(columns, summary.HEAT_COLUMNS)
+    worst = -np.inf if maximize else np.inf
+    grid = np.full(min(rows, summary.HEAT_ROWS) * wide, worst)
+    better = np.maximum if maximize else np.minimum
+    better.at(grid, row * wide + column, np.where(np.isfinite(value), value, worst))
+    full = np.flatnonzero(np.isfinite(grid))
+    # Five digits are plenty for a colour, and keep the summary small.
+    cells = [[int(i) // wide, int(i) % wide, float(f"{grid[i]:.5g}")] for i in full]
+    return {
+        "row": row_name,
+        "col": column_name,
+        "rows": [plain(values[row_name][i]) for i in summary.bin_starts(rows, summary.HEAT_ROWS)],
+        "cols": [plain(values[column_name][i]) for i in summary.bin_starts(columns, summary.HEAT_COLUMNS)],
+        "cells": cells,
+    }
+
+
+def _bins(place: Whole, count: int, limit: int) -> Whole:
+    return place if count <= limit else place * limit // count

@@ -1,0 +1,275 @@
+"""The result of an optimization: every run with all its metrics, the best one, and the heat map.
+
+Put together at the front door from the parts that children wrote, also from the parts of an unfinished sweep.
+It never runs anything.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jobnb.errors import UsageProblem, unknown
+from jobnb.research.container import SweepPart
+from jobnb.research.digest import best, places
+from jobnb.research.space import ParameterSpace
+from jobnb.research.text import number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jobnb.research.heatmap import Heatmap
+
+
+class OptimizeResult:
+    """What an optimization found.
+
+    Attributes
+    ----------
+    name : str
+        The strategy.
+    objective : str
+    maximize : bool
+    space : ParameterSpace
+    columns : tuple of str
+        The metrics.
+    values : array (runs, len(columns))
+        In the order of `indices`; failed runs are NaN.
+    indices : array of int64
+        The number of each run's combination in the space, ascending.
+    errors : dict
+        Number of the combination to message, of the failed runs.
+    planned : int
+        Number of runs there were to be.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        objective: str,
+        maximize: bool,
+        space: ParameterSpace,
+        columns: tuple[str, ...],
+        values: npt.NDArray[np.float64],
+        indices: npt.NDArray[np.int64],
+        errors: Mapping[int, str],
+        planned: int,
+        data: Mapping[str, object],
+        options: Mapping[str, object],
+    ) -> None:
+        self.name = name
+        self.objective = objective
+        self.maximize = maximize
+        self.space = space
+        self.columns = columns
+        self.values = values
+        self.indices = indices
+        self.errors = dict(errors)
+        self.planned = planned
+        self.data = dict(data)
+        self.options = dict(options)
+
+    @classmethod
+    def from_parts(cls, meta: Mapping[str, Any], parts: Sequence[bytes]) -> OptimizeResult:
+        """Build the result from `SweepWork.meta` and the results of the finished parts, in any order.
+
+        Raises
+        ------
+        BlobMissing
+            ``BLOB_MISSING``: a part cannot be read.
+        """
+        read = sorted((SweepPart.from_bytes(part) for part in parts), key=lambda part: part.start)
+        columns = tuple(dict.fromkeys(name for part in read for name in part.columns))
+        runs = sum(len(part.values) for part in read)
+        values = np.full((runs, len(columns)), np.nan)
+        indices = np.empty(runs, dtype=np.int64)
+        errors: dict[int, str] = {}
+        at = 0
+        for part in read:
+            span = slice(at, at + len(part.values))
+            values[span, [columns.index(name) for name in part.columns]] = part.values
+            indices[span] = (
+                np.arange(part.start, part.start + len(part.values)) if part.indices is None else part.indices
+            )
+            errors.update({int(indices[at + i]): message for i, message in part.errors.items()})
+            at += len(part.values)
+        return cls(
+            name=meta["strategy"],
+            objective=meta["objective"],
+            maximize=meta["maximize"],
+            space=ParameterSpace.from_json(meta["space"]),
+            columns=columns,
+            values=values,
+            indices=indices,
+            errors=errors,
+            planned=meta["runs"],
+            data=meta["data"],
+            options=meta["options"],
+        )
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def _column(self, metric: str) -> npt.NDArray[np.float64]:
+        if metric not in self.columns:
+            raise unknown("metric", metric, self.columns)
+        return np.asarray(self.values[:, self.columns.index(metric)])
+
+    @cached_property
+    def _best(self) -> int | None:
+        if self.objective not in self.columns:
+            return None
+        found = best(self._column(self.objective), 1, maximize=self.maximize)
+        return found[0] if found else None
+
+    @property
+    def best_index(self) -> int | None:
+        """Number of the best combination in the space; None if no run has a finite objective."""
+        return None if self._best is None else int(self.indices[self._best])
+
+    @property
+    def best_params(self) -> dict[str, object]:
+        """The parameters of the best run; of equal ones the first.
+
+        Raises
+        ------
+        UsageProblem
+            ``USAGE_ERROR``: no run has a finite objective.
+        """
+        if self.best_index is None:
+            why = f"; the first error: {next(iter(self.errors.values()))}" if self.errors else ""
+            raise UsageProblem(f"none of the {len(self):,} runs has a finite {self.objective}{why}")
+        return self.space.params(self.best_index)
+
+    @property
+    def best_value(self) -> float:
+        """The best value of the objective; NaN if no run has a finite one."""
+        return float("nan") if self._best is None else float(self._column(self.objective)[self._best])
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """Every run: its parameters, all its metrics, and its error if any run failed; in the grid's order."""
+        import pandas as pd
+
+        made: dict[str, object] = {}
+        for name, values, place in zip(
+            self.space.names, self.space.values, places(self.space, self.indices), strict=True
+        ):
+            made[name] = pd.Series(list(values)).to_numpy()[place]
+        for i, column in enumerate(self.columns):
+            made[column if column not in made else f"{column}_"] = self.values[:, i]
+        if self.errors:
+            made["error"] = [self.errors.get(int(i)) for i in self.indices]
+        return pd.DataFrame(made)
+
+    def top(self, n: int = 5) -> pd.DataFrame:
+        """Return the best ``n`` runs, best first, as rows of `trials`."""
+        return self.trials.iloc[best(self._column(self.objective), n, maximize=self.maximize)]
+
+    def heatmap(self, x: str | None = None, y: str | None = None, metric: str | None = None) -> Heatmap:
+        """Return a metric over two parameters.
+
+        Parameters
+        ----------
+        x, y : str, optional
+            Parameters for columns and rows; by default the second and the first that vary.
+        metric : str, optional
+            Default: the objective. Where other parameters vary too, each cell shows the run with the best
+            objective among them.
+
+        Raises
+        ------
+        UnknownName
+            ``UNKNOWN_NAME``: no such parameter or metric.
+        UsageProblem
+            ``USAGE_ERROR``: fewer than two parameters vary.
+        """
+        from jobnb.research.heatmap import Heatmap
+
+        free = [name for name in self.space.varying if name not in (x, y)]
+        for name in (x, y):
+            if name is not None and name not in self.space.names:
+                raise unknown("parameter", name, self.space.names)
+        row = y if y is not None else (free.pop(0) if free else None)
+        column = x if x is not None else (free.pop(0) if free else None)
+        if row is None or column is None or row == column:
+            raise UsageProblem("a heat map needs two different parameters that vary")
+        value = self._column(metric or self.objective)
+        return Heatmap(
+            frame=self._grid(row, column, value),
+            x=column,
+            y=row,
+            metric=metric or self.objective,
+            maximize=self.maximize,
+            best=(self.best_params[column], self.best_params[row]) if self._best is not None else None,
+        )
+
+    def _grid(self, row: str, column: str, value: npt.NDArray[np.float64]) -> pd.DataFrame:
+        import pandas as pd
+
+        where = dict(zip(self.space.names, places(self.space, self.indices), strict=True))
+        labels = dict(zip(self.space.names, self.space.values, strict=True))
+        grid = np.full((len(labels[row]), len(labels[column])), np.nan)
+        score = self._column(self.objective)
+        # Worst first, so that the best of several runs in a cell is written last; NaN before all.
+        order = np.argsort(np.where(np.isnan(score), -np.inf, score if self.maximize else -score), kind="stable")
+        grid[where[row][order], where[column][order]] = value[order]
+        return pd.DataFrame(
+            grid, index=pd.Index(list(labels[row]), name=row), columns=pd.Index(list(labels[column]), name=column)
+        )
+
+    @property
+    def title(self) -> str:
+        """One line: what was found."""
+        done = f"{len(self):,} runs" if len(self) == self.planned else f"{len(self):,} of {self.planned:,} runs"
+        failed = f", {len(self.errors):,} failed" if self.errors else ""
+        on = f"{self.name} on {self.data.get('name', 'data')}"
+        if self._best is None:
+            return f"{on}: {done}{failed}, none with a finite {self.objective}"
+        at = " ".join(f"{name}={value}" for name, value in self.best_params.items())
+        return f"{on}: best {self.objective} {number(self.objective, self.best_value)} at {at} · {done}{failed}"
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        if self.objective not in self.columns:
+            return [], []
+        wanted = (self.objective, "sharpe_ratio", "total_return", "max_drawdown", "trades")
+        shown = [name for name in dict.fromkeys(wanted) if name in self.columns]
+        rows = []
+        for i in best(self._column(self.objective), 5, maximize=self.maximize):
+            params = self.space.params(int(self.indices[i])).values()
+            rows.append([*map(str, params), *(number(n, float(self._column(n)[i])) for n in shown)])
+        return [*self.space.names, *(name.replace("_", " ") for name in shown)], rows
+
+    def __repr__(self) -> str:
+        head, rows = self._table()
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)] if rows else []
+        lines = [
+            "  " + "  ".join(f"{cell:>{wide}}" for cell, wide in zip(row, widths, strict=True))
+            for row in ([head, *rows] if rows else [])
+        ]
+        return "\n".join([self.title, *lines])
+
+    def _repr_html_(self) -> str:
+        head, rows = self._table()
+        made = [f"<p>{html.escape(self.title)}</p>"]
+        if rows:
+            cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+            body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+            made.append(
+                f"<table style='font-variant-numeric:tabular-nums'><thead><tr>{cells}</tr></thead>"
+                f"<tbody>{body}</tbody></table>"
+            )
+        if len(self.space.varying) == 2 and self._best is not None:
+            made.append(self.heatmap()._repr_html_())
+        return "".join(made)
+
+
+def load_sweep(meta: Mapping[str, Any], parts: Sequence[bytes]) -> OptimizeResult:
+    """Return the result of a `SweepWork` from its `SweepWork.meta` and its finished parts."""
+    return OptimizeResult.from_parts(meta, parts)
