@@ -92,3 +92,17 @@ def load_call(parts: Sequence[bytes]) -> Any:
 def load_map(parts: Sequence[bytes]) -> list[Any]:
     """Return the values of the finished spans of a `MapWork`, in order."""
     return [value for part in parts for value in pickle.loads(part)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorCall:
+    """``executor(params, progress_callback)`` of the seed systems as a function of ``params``."""
+
+    executor: Callable[..., Any]
+    run_sync: bool = True
+
+    def __call__(self, params: Mapping[str, Any]) -> Any:
+        """Call the executor with the job's own progress; a coroutine is awaited by whoever calls."""
+        from jobnb.worker.context import progress
+
+        return self.executor(params, progress)

@@ -196,7 +196,7 @@ class Dispatcher:
                 )
                 self._take_in([message])
             if job.id in self._ledgers:
-                self._finish_if_over(ledger)
+                self._finish_if_over(self._ledgers[job.id])
 
     def _adopt(self, ledger: Ledger) -> None:
         self._ledgers[ledger.job.id] = ledger

@@ -42,7 +42,7 @@ class LeaseKeeper:
         self._info = dict(lease.info)
         self._heard = time.monotonic()
         self._wake = threading.Event()
-        self._closed = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobnb-lease", daemon=True)
         self._thread.start()
 
@@ -57,16 +57,16 @@ class LeaseKeeper:
 
     def close(self) -> None:
         """Stop renewing and give the lease back."""
-        self._closed = True
+        self._closed.set()
         self._wake.set()
         self._thread.join()
         self._store.leases.release(self.lease)
 
     def _run(self) -> None:
-        while not self._closed:
+        while not self._closed.is_set():
             self._wake.wait(RENEW_SECONDS)
             self._wake.clear()
-            if self._closed:
+            if self._closed.is_set():
                 break
             if time.monotonic() - self._heard > SILENCE_SECONDS:
                 logger.error("the dispatcher is silent; the lease is not renewed")

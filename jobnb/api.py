@@ -1,0 +1,239 @@
+"""What people type: ``jobnb.submit``, ``jobnb.backtest``, ``jobnb.optimize`` and so on, on the default manager."""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jobnb.job import Job
+from jobnb.manager import get_job_manager
+from jobnb.option import Options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jobnb.research.bars import Bars
+
+
+def connect(cluster: Any = None, home: str | os.PathLike[str] | None = None) -> None:
+    """Choose the cluster and the store; optional, the first submit connects by itself.
+
+    Parameters
+    ----------
+    cluster : str, distributed.Client, distributed cluster or None
+        None: the embedded cluster of this machine, in a service that outlives the kernel. Text: the address of a
+        scheduler (``tcp://…``, ``tls://…``) or a scheduler file. A client or cluster object: used from a thread of
+        this process.
+    home : path, optional
+        The store's folder.
+
+    Raises
+    ------
+    ClusterUnreachable, VersionMismatch, HomeNotWritable
+    """
+    get_job_manager().connect(cluster, home)
+
+
+def client() -> Any:
+    """Return a connected `distributed.Client`, to script Dask directly."""
+    return get_job_manager().client()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitter:
+    """The submitting functions with options said once: ``jobnb.options(priority="high").submit(f, 1)``."""
+
+    options: Options
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+        """Run ``fn(*args, **kwargs)`` as a job; see `jobnb.submit`."""
+        return get_job_manager().submit(fn, args, kwargs, self.options)
+
+    def map(self, fn: Callable[[Any], Any], items: Iterable[Any]) -> Job:
+        """Run a function over many items as one job; see `jobnb.map`."""
+        return get_job_manager().map(fn, items, self.options)
+
+    def backtest(self, strategy: Callable[..., Any], data: pd.DataFrame | Bars, **params: Any) -> Job:
+        """Run one backtest as a job; see `jobnb.backtest`."""
+        return get_job_manager().backtest(strategy, data, params, self.options)
+
+    def optimize(
+        self,
+        strategy: Callable[..., Any],
+        data: pd.DataFrame | Bars,
+        space: Mapping[str, Any],
+        *,
+        objective: str = "sharpe_ratio",
+        method: str = "grid",
+        constraint: Callable[[Any], bool] | None = None,
+        maximize: bool | None = None,
+        **engine: Any,
+    ) -> Job:
+        """Search a strategy's parameters as one job; see `jobnb.optimize`."""
+        return get_job_manager().optimize(
+            strategy,
+            data,
+            space,
+            self.options,
+            objective=objective,
+            method=method,
+            constraint=constraint,
+            maximize=maximize,
+            **engine,
+        )
+
+
+def options(**said: Any) -> Submitter:
+    """Say how the next job is run.
+
+    Parameters
+    ----------
+    name : str
+        Shown on the card.
+    priority : {"critical", "high", "normal", "low"}
+    timeout : float or str
+        Seconds, or ``"5m"``, that one attempt may run.
+    memory_limit : int or str
+        Bytes, or ``"2GiB"``, that the job may use.
+    cancel_grace : float or str
+        Seconds between the polite interrupt and the kill; 0.3 by default.
+    tags : str or sequence of str
+    queue : str
+    run_at : datetime or str
+        Not before this moment.
+    seed : int
+
+    Returns
+    -------
+    Submitter
+        With ``submit``, ``map``, ``backtest`` and ``optimize``.
+
+    Examples
+    --------
+    >>> import jobnb
+    >>> jobnb.options(priority="high", timeout="5m").options.timeout
+    300.0
+    """
+    return Submitter(options=Options().merge(**said))
+
+
+def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+    """Run ``fn(*args, **kwargs)`` as a job on the cluster and return at once.
+
+    Parameters
+    ----------
+    fn : callable
+        Any function, plain or ``async``, also one defined in the notebook.
+    *args, **kwargs
+        Its arguments. Large arrays and data frames are stored once and mapped into the job's memory.
+
+    Returns
+    -------
+    Job
+
+    Raises
+    ------
+    Unpicklable
+        The function or an argument cannot be sent to another process. Nothing is enqueued.
+    """
+    return Submitter(options=Options()).submit(fn, *args, **kwargs)
+
+
+def map(fn: Callable[[Any], Any], items: Iterable[Any]) -> Job:  # noqa: A001
+    """Run ``fn`` on each of the items as one job; its result is the list of values, in order."""
+    return Submitter(options=Options()).map(fn, items)
+
+
+def backtest(strategy: Callable[..., Any], data: pd.DataFrame | Bars, **params: Any) -> Job:
+    """Run one backtest as a job.
+
+    Parameters
+    ----------
+    strategy : type or callable
+        A subclass of `jobnb.Strategy`, or any ``f(data, **params) -> metrics``.
+    data : pandas.DataFrame
+        open, high, low, close and perhaps volume over a DatetimeIndex.
+    **params
+        The strategy's parameters, and engine options: ``initial_capital``, ``commission``, ``slippage``,
+        ``conventions``.
+
+    Returns
+    -------
+    Job
+        Its result is a `BacktestResult`.
+
+    Raises
+    ------
+    UnknownName
+        A parameter that neither the strategy nor the engine has.
+    DataError
+        The data frame does not hold usable prices.
+    """
+    return Submitter(options=Options()).backtest(strategy, data, **params)
+
+
+def optimize(
+    strategy: Callable[..., Any],
+    data: pd.DataFrame | Bars,
+    space: Mapping[str, Any],
+    *,
+    objective: str = "sharpe_ratio",
+    method: str = "grid",
+    constraint: Callable[[Any], bool] | None = None,
+    maximize: bool | None = None,
+    **engine: Any,
+) -> Job:
+    """Search a strategy's parameters as one job.
+
+    Parameters
+    ----------
+    strategy, data
+        As for `backtest`.
+    space : mapping
+        A range, list or single value per parameter.
+    objective : str, default ``sharpe_ratio``
+        Any metric of a backtest.
+    method : {"grid"}
+        Every combination.
+    constraint : callable, optional
+        ``lambda p: p.fast < p.slow``; combinations it refuses are not run.
+    maximize : bool, optional
+        Known for every metric of jobnb's own.
+    **engine
+        Engine options, and fixed parameters of the strategy.
+
+    Returns
+    -------
+    Job
+        Its result is an `OptimizeResult` with ``best_params``, ``best_value``, ``trials`` and ``heatmap()``.
+    """
+    return Submitter(options=Options()).optimize(
+        strategy,
+        data,
+        space,
+        objective=objective,
+        method=method,
+        constraint=constraint,
+        maximize=maximize,
+        **engine,
+    )
+
+
+def jobs(
+    status: str | Sequence[str] | None = None, kind: str | None = None, tag: str | None = None, limit: int = 50
+) -> builtins.list[Job]:
+    """Return the newest jobs, newest first."""
+    return get_job_manager().jobs(status, kind, tag, limit)
+
+
+def get(ref: str | Job) -> Job:
+    """Return a job by its id, the beginning of its id, or its name."""
+    return get_job_manager().get(ref)
+
+
+def stats() -> dict[str, Any]:
+    """Return how many jobs there are in each state, and how the service is."""
+    return get_job_manager().stats()

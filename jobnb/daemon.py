@@ -1,0 +1,98 @@
+"""Finds the service of a store and cluster, or starts one: a detached process that outlives its starter.
+
+Front doors use this; what the service does is its own affair (`jobnb.service`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import jobnb
+from jobnb.store import Store
+from jobnb.store.leases import Lease
+
+#: The cluster that a service starts for itself.
+EMBEDDED = "local"
+#: A service that was started and is not in charge after this long gets a second try.
+PATIENCE_SECONDS = 20.0
+LOG_BYTES = 5_000_000
+
+
+class Daemon:
+    """The service of one store and cluster, as seen by those who need it."""
+
+    def __init__(self, store: Store, cluster: str = EMBEDDED) -> None:
+        self.store = store
+        self.cluster = cluster
+        self._started_at = float("-inf")
+        self._pid = 0
+
+    @property
+    def log(self) -> Path:
+        """Where the service writes what it has to say."""
+        return self.store.home / "service.log"
+
+    def lease(self) -> Lease | None:
+        """Return the lease of the service in charge, or None."""
+        return self.store.leases.live(self.cluster)
+
+    def ensure(self) -> None:
+        """Start a service unless one is in charge or on its way; returns at once."""
+        self._reap()
+        if self.lease() is not None:
+            return
+        now = time.monotonic()
+        if self._pid and now - self._started_at < PATIENCE_SECONDS:
+            return
+        if now - self._started_at < 2.0:
+            return
+        self._started_at = now
+        self._pid = self._spawn()
+
+    def gave_up(self) -> bool:
+        """Tell whether a service that was started here has ended without ever being in charge."""
+        self._reap()
+        return self._started_at > float("-inf") and not self._pid and self.lease() is None
+
+    def log_tail(self, lines: int = 12) -> str:
+        """Return the end of the service's log."""
+        try:
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+    def _reap(self) -> None:
+        if not self._pid:
+            return
+        try:
+            gone, _ = os.waitpid(self._pid, os.WNOHANG)
+        except ChildProcessError:
+            gone = self._pid
+        if gone:
+            self._pid = 0
+
+    def _spawn(self) -> int:
+        env = dict(os.environ)
+        # Where this jobnb was imported from, should it not be installed.
+        package = str(Path(jobnb.__file__).resolve().parent.parent)
+        env["PYTHONPATH"] = os.pathsep.join(p for p in (env.get("PYTHONPATH", ""), package) if p)
+        env.pop("JPY_PARENT_PID", None)
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.old"))
+        args = [sys.executable, "-P", "-m", "jobnb.service", "--home", str(self.store.home), "--cluster", self.cluster]
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        return os.posix_spawn(
+            sys.executable,
+            args,
+            env,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self.log), flags, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            # A session of its own: neither Ctrl-C nor a closed terminal reaches it.
+            setsid=True,
+        )

@@ -1,0 +1,684 @@
+"""JobManager: the facade that every front door calls: notebook, script, command line, REST.
+
+It writes requests into the store, reads what the store says, and sees to it that a service is there. It never
+runs a job and holds no state that a kernel restart could lose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from jobnb import config
+from jobnb.daemon import EMBEDDED, Daemon
+from jobnb.errors import (
+    JobCancelled,
+    JobFailed,
+    JobnbError,
+    ServiceUnavailable,
+    UnknownName,
+    UsageProblem,
+    did_you_mean,
+)
+from jobnb.job import Attempt, Job, JobRecord, JobView, LogLine, Outcome, Status, utcnow
+from jobnb.option import Options
+from jobnb.store import Store
+from jobnb.store.jobs import NewJob
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jobnb.research.bars import Bars
+
+WAIT_POLL_SECONDS = 0.005
+SERVICE_CHECK_SECONDS = 1.0
+
+
+class JobManager:
+    """Submits jobs and looks after them.
+
+    Parameters
+    ----------
+    max_workers : int, optional
+        Worker processes of the embedded cluster, if this manager starts it; one per core by default.
+    home : path, optional
+        The store's folder; ``JOBNB_HOME`` or the platform's folder for user state by default.
+
+    Notes
+    -----
+    Making one costs nothing: the store is opened, and the service started, when they are first needed.
+    """
+
+    def __init__(self, max_workers: int | None = None, *, home: str | os.PathLike[str] | None = None) -> None:
+        self._home = home
+        self._max_workers = max_workers
+        self._lock = threading.RLock()
+        self._store: Store | None = None
+        self._daemon: Daemon | None = None
+        self._thread: Any = None
+        self._cluster = EMBEDDED
+        self._tracked: Any = None
+
+    # Where it works
+
+    @property
+    def store(self) -> Store:
+        """The store; opened when first used."""
+        with self._lock:
+            if self._store is None:
+                self._store = Store(config.load(self._home).home)
+            return self._store
+
+    @property
+    def cluster(self) -> str:
+        """The name of the cluster that new jobs go to: ``local`` or a Dask address."""
+        return self._cluster
+
+    @property
+    def daemon(self) -> Daemon:
+        """The service of the present store and cluster."""
+        with self._lock:
+            if self._daemon is None or self._daemon.cluster != self._cluster:
+                self._daemon = Daemon(self.store, self._cluster)
+                if self._max_workers is not None:
+                    os.environ.setdefault("DASK_JOBNB__WORKERS", str(self._max_workers))
+            return self._daemon
+
+    def connect(self, cluster: Any = None, home: str | os.PathLike[str] | None = None) -> None:
+        """Choose the cluster and the store that jobs go to from now on, and see that they work.
+
+        Parameters
+        ----------
+        cluster : str, distributed.Client, distributed cluster or None
+            None: the embedded cluster of this machine. Text: the address of a scheduler (``tcp://…``, ``tls://…``)
+            or a scheduler file. A client or cluster object: used from a thread of this process.
+        home : path, optional
+            The store's folder.
+
+        Raises
+        ------
+        ClusterUnreachable
+            Nothing answers at the address.
+        VersionMismatch
+            The workers have another Python or jobnb.
+        """
+        with self._lock:
+            if home is not None:
+                self.close()
+                self._home, self._store = home, None
+            if cluster is None:
+                self._leave_thread()
+                self._cluster = EMBEDDED
+                self.ensure_service()
+            elif isinstance(cluster, str | os.PathLike):
+                from jobnb.service import cluster as clusters
+
+                address = os.fspath(cluster)
+                clusters.remote(address).close()
+                self._leave_thread()
+                self._cluster = address
+                self.ensure_service()
+            else:
+                self._attach(cluster)
+
+    def _attach(self, cluster: Any) -> None:
+        from distributed import Client
+
+        from jobnb.service.thread import ServiceThread
+
+        self._leave_thread()
+        client = cluster if isinstance(cluster, Client) else Client(cluster, set_as_default=False)
+        self._thread = ServiceThread(self.store, client)
+        self._cluster = self._thread.name
+
+    def _leave_thread(self) -> None:
+        if self._thread is not None:
+            self._thread.close()
+            self._thread = None
+
+    def close(self) -> None:
+        """Let go of the store and, where one was handed in, of the Dask object. Jobs go on."""
+        with self._lock:
+            self._leave_thread()
+            if self._store is not None:
+                self._store.close()
+
+    def ensure_service(self) -> None:
+        """Start the service if none is in charge; returns at once."""
+        if self._thread is None:
+            self.daemon.ensure()
+
+    def client(self) -> Any:
+        """Return a connected `distributed.Client` for scripting Dask directly; closing it is up to you.
+
+        Raises
+        ------
+        ServiceUnavailable
+            No service is in charge, and none could be started.
+        """
+        from distributed import Client
+        from distributed.security import Security
+
+        from jobnb.tls import tls_files
+
+        if self._cluster != EMBEDDED:
+            return Client(self._cluster, set_as_default=False)
+        ends = time.monotonic() + 30
+        while True:
+            self.ensure_service()
+            lease = self.daemon.lease()
+            if lease is not None and "address" in lease.info:
+                break
+            if time.monotonic() > ends or self.daemon.gave_up():
+                raise ServiceUnavailable(self._why_no_service())
+            time.sleep(WAIT_POLL_SECONDS)
+        security = Security(**tls_files(self.store.home).settings())
+        return Client(str(lease.info["address"]), security=security, set_as_default=False)
+
+    # Submitting
+
+    def submit(
+        self,
+        fn: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Options | None = None,
+        *,
+        kind: str = "job",
+        params: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Run one call of a function as a job; see `jobnb.submit`."""
+        from jobnb.work import CallWork
+
+        if not callable(fn):
+            raise UsageProblem(f"{fn!r} is not a function. Write submit(f, 1, 2), not submit(f(1, 2)).")
+        work = CallWork(fn=fn, args=tuple(args), kwargs=dict(kwargs or {}))
+        shown = params if params is not None else _shown(args, kwargs or {})
+        return self._accept(work, kind, options or Options(), name=_name(fn), params=shown, source=fn)
+
+    def map(self, fn: Callable[..., Any], items: Iterable[Any], options: Options | None = None) -> Job:
+        """Run a function over many items as one job; see `jobnb.map`."""
+        from jobnb.work import MapWork
+
+        if not callable(fn):
+            raise UsageProblem(f"{fn!r} is not a function.")
+        listed = list(items)
+        if not listed:
+            raise UsageProblem("there is nothing to map over: the items are empty.")
+        return self._accept(
+            MapWork(fn=fn, items=listed),
+            "map",
+            options or Options(),
+            name=_name(fn),
+            params={"items": len(listed)},
+            plan={"type": "map", "items": len(listed)},
+            source=fn,
+        )
+
+    def backtest(
+        self,
+        strategy: Callable[..., Any],
+        data: pd.DataFrame | Bars,
+        params: Mapping[str, Any] | None = None,
+        options: Options | None = None,
+        *,
+        data_name: str | None = None,
+    ) -> Job:
+        """Run one backtest as a job; see `jobnb.backtest`."""
+        from jobnb.research import door
+
+        bars = door.bars(data, data_name)
+        work, what = door.backtest_work(strategy, bars, params or {}, self._keep_data(bars))
+        return self._accept(
+            work,
+            "backtest",
+            options or Options(),
+            name=f"{what['strategy']} on {bars.meta['name']}",
+            params=what,
+            blobs=[work.data.key],
+            source=strategy,
+        )
+
+    def optimize(
+        self,
+        strategy: Callable[..., Any],
+        data: pd.DataFrame | Bars,
+        space: Mapping[str, Any],
+        options: Options | None = None,
+        *,
+        objective: str = "sharpe_ratio",
+        method: str = "grid",
+        constraint: Callable[[Any], bool] | None = None,
+        maximize: bool | None = None,
+        data_name: str | None = None,
+        **engine: Any,
+    ) -> Job:
+        """Search a strategy's parameters as one job; see `jobnb.optimize`."""
+        from jobnb.research import door
+
+        bars = door.bars(data, data_name)
+        work, what = door.sweep_work(
+            strategy,
+            bars,
+            space,
+            self._keep_data(bars),
+            objective=objective,
+            method=method,
+            constraint=constraint,
+            maximize=maximize,
+            engine=engine,
+        )
+        return self._accept(
+            work,
+            "optimize",
+            options or Options(),
+            name=f"{what['strategy']} sweep on {bars.meta['name']}",
+            params=what,
+            plan={"type": "grid", "items": work.count, "meta": work.meta()},
+            blobs=[work.data.key],
+            source=strategy,
+        )
+
+    def _keep_data(self, bars: Bars) -> Callable[[], str]:
+        return lambda: self.store.blobs.put(bars.to_bytes())
+
+    def _accept(
+        self,
+        work: object,
+        kind: str,
+        options: Options,
+        *,
+        name: str,
+        params: Mapping[str, Any],
+        plan: Mapping[str, Any] | None = None,
+        blobs: Sequence[str] = (),
+        source: Callable[..., Any] | None = None,
+    ) -> Job:
+        import sys
+
+        from jobnb import packing
+
+        module = sys.modules.get(getattr(source, "__module__", None) or "")
+        # Where the workers do not see the submitter's files, the function's own module travels along.
+        far = self._cluster != EMBEDDED and packing.is_local(module)
+        packed = packing.pack(work, self.store.blobs.put, by_value=[module] if far and module else ())
+        new = NewJob(
+            name=options.name or name,
+            kind=kind,
+            cluster=self._cluster,
+            payload=self.store.blobs.put(packed.payload),
+            blobs=[*dict.fromkeys([*blobs, *packed.blobs])],
+            priority=options.priority,
+            queue=options.queue,
+            tags=options.tags,
+            params=params,
+            plan=plan or {"type": "single", "items": 1},
+            options=_stored(options),
+            snapshot=packing.snapshot(options.seed, source),
+            run_at=options.run_at,
+            who=_who(),
+        )
+        job = Job(self.store.jobs.add(new), self)
+        self.ensure_service()
+        return job
+
+    def rerun(self, job_id: str, **changes: Any) -> Job:
+        """Submit a job's work again, as a new job linked to the old; ``changes`` are options."""
+        old = self.record(job_id)
+        options = Options(
+            name=old.name,
+            priority=old.priority,
+            queue=old.queue,
+            tags=old.tags,
+            timeout=old.options.get("timeout"),
+            memory_limit=old.options.get("memory_limit"),
+            cancel_grace=old.options.get("cancel_grace") or Options.cancel_grace,
+        ).merge(**changes)
+        seed = options.seed if options.seed is not None else old.snapshot.get("seed")
+        new = NewJob(
+            name=options.name,
+            kind=old.kind,
+            cluster=self._cluster,
+            payload=old.payload,
+            blobs=self.store.jobs.blobs(job_id),
+            priority=options.priority,
+            queue=options.queue,
+            tags=options.tags,
+            params=old.params,
+            plan=old.plan,
+            options=_stored(options),
+            snapshot={**old.snapshot, "seed": seed},
+            run_at=options.run_at,
+            rerun_of=job_id,
+            who=_who(),
+        )
+        job = Job(self.store.jobs.add(new), self)
+        self.ensure_service()
+        return job
+
+    def retry(self, job_id: str) -> Job:
+        """Run a failed or cancelled job again, as a new job linked to it."""
+        status = self.record(job_id).status
+        if status not in (Status.FAILED, Status.CANCELLED):
+            raise UsageProblem(f"job {job_id} is {status}; only a failed or cancelled job can be retried. Use rerun.")
+        return self.rerun(job_id)
+
+    # Looking
+
+    def get(self, ref: str | Job) -> Job:
+        """Return the job that ``ref`` means: an id, the beginning of one, a name, or ``last``.
+
+        Raises
+        ------
+        UnknownName
+            There is none, or the beginning fits several.
+        """
+        if isinstance(ref, Job):
+            return Job(ref.id, self)
+        jobs = self.store.jobs
+        found = jobs.find(ref)
+        if not found and ref == "last":
+            newest = jobs.newest()
+            found = [newest] if newest else []
+        if len(found) == 1:
+            return Job(found[0], self)
+        if found:
+            raise UnknownName(f"job id {ref!r} fits {len(found)} jobs: {', '.join(found)}. Give more of it.")
+        hint = did_you_mean(ref, jobs.names()) or " `%job list` and jobnb.jobs() show what there is."
+        raise UnknownName(f"unknown job {ref!r}.{hint}")
+
+    def record(self, job_id: str) -> JobRecord:
+        """Return a job's row, as of now."""
+        found = self.store.jobs.get(job_id)
+        if found is None:
+            raise UnknownName(f"job {job_id} is not in the store any more.")
+        return found
+
+    def view(self, job_id: str, log_lines: int = 8) -> JobView:
+        """Return everything that a card shows of a job, as of one moment."""
+        found = self.store.view(job_id, log_lines)
+        if found is None:
+            raise UnknownName(f"job {job_id} is not in the store any more.")
+        return found
+
+    def version(self) -> tuple[int, int]:
+        """Return a value that changes whenever something in the store has; costs microseconds."""
+        return self.store.version()
+
+    def records(
+        self,
+        status: str | Sequence[str] | None = None,
+        kind: str | None = None,
+        tag: str | None = None,
+        limit: int = 50,
+    ) -> list[JobRecord]:
+        """Return the rows of the newest jobs, newest first."""
+        wanted = [status] if isinstance(status, str) else list(status or ())
+        known = [s.value for s in Status]
+        for each in wanted:
+            if each not in known:
+                raise UsageProblem(
+                    f"unknown status {each!r}.{did_you_mean(each, known) or ' Known: ' + ', '.join(known)}"
+                )
+        return self.store.jobs.select(status=wanted, kind=kind, tag=tag, limit=limit)
+
+    def jobs(
+        self,
+        status: str | Sequence[str] | None = None,
+        kind: str | None = None,
+        tag: str | None = None,
+        limit: int = 50,
+    ) -> list[Job]:
+        """Return the newest jobs, newest first."""
+        return [Job(record.id, self) for record in self.records(status, kind, tag, limit)]
+
+    def attempts(self, job_id: str) -> list[Attempt]:
+        """Return every attempt at every task of a job."""
+        return self.store.tasks.attempts(job_id)
+
+    def artifacts(self, job_id: str) -> dict[str, bytes]:
+        """Return what a job saved, by name."""
+        return {name: self.store.blobs.get(sha) for name, sha in self.store.jobs.artifacts(job_id).items()}
+
+    def log(self, job_id: str, tail: int | None = None) -> list[LogLine]:
+        """Return what a job printed and logged, or the last ``tail`` lines of it."""
+        return self.store.jobs.log(job_id, tail)
+
+    def stats(self) -> dict[str, Any]:
+        """Return how many jobs there are in each state, and how the service is."""
+        lease = self.daemon.lease()
+        service = {"running": lease is not None, "cluster": self._cluster, "home": str(self.store.home)}
+        if lease is not None:
+            service |= {k: lease.info[k] for k in ("pid", "host", "state", "address", "workers") if k in lease.info}
+        counts = self.store.jobs.counts()
+        return {"jobs": counts, "total": sum(counts.values()), "service": service}
+
+    def status_line(self) -> str:
+        """Return one line: is there a service, how many workers, how many jobs run and wait."""
+        stats = self.stats()
+        service, jobs = stats["service"], stats["jobs"]
+        if service["running"]:
+            workers = service.get("workers")
+            text = f"service {service.get('state', 'running')} (pid {service['pid']})"
+            text += f", {workers} worker{'s' * (workers != 1)}" if workers is not None else ""
+        else:
+            text = "service not running (it starts with the next job)"
+        waiting = jobs["queued"] + jobs["scheduled"] + jobs["retrying"]
+        return f"{text}, {jobs['running']} running, {waiting} waiting, {jobs['failed']} failed · {service['home']}"
+
+    # Waiting and stopping
+
+    def wait(self, ids: Sequence[str], timeout: float | None = None) -> None:
+        """Block until all of the jobs have ended.
+
+        Raises
+        ------
+        TimeoutError
+            After ``timeout`` seconds; the jobs go on.
+        ServiceUnavailable
+            No service could be started to run them.
+        """
+        waiter = _Waiter(self, ids, timeout)
+        while not waiter.over():
+            time.sleep(WAIT_POLL_SECONDS)
+
+    async def wait_async(self, job_id: str) -> Any:
+        """Wait without blocking the event loop, so that buttons work meanwhile; return the job's result."""
+        waiter = _Waiter(self, [job_id], None)
+        while not waiter.over():
+            await asyncio.sleep(WAIT_POLL_SECONDS * 4)
+        return self.result(job_id)
+
+    def result(self, job_id: str, timeout: float | None = None, *, partial: bool = False) -> Any:
+        """Return a job's value; see `Job.result`."""
+        if not partial:
+            self.wait([job_id], timeout)
+        job = self.record(job_id)
+        error = job.error
+        whole = job.status is Status.COMPLETED
+        if not whole and not (partial and job.plan.get("type") != "single"):
+            if job.status is Status.CANCELLED:
+                kept = f" {job.done:,} of {job.items:,} items are kept: result(partial=True)." if job.done else ""
+                raise JobCancelled(
+                    f"job {job.id} ({job.name}) was cancelled by {job.cancelled_by or 'somebody'}.{kept}"
+                )
+            if job.status is Status.FAILED and error is not None:
+                where = f" at {error.where}" if error.where else ""
+                hint = f" {error.hint}" if error.hint else ""
+                raise JobFailed(
+                    f"job {job.id} ({job.name}) failed: {error.code}: {error.line}{where}.{hint}",
+                    job_id=job.id,
+                    error_code=error.code,
+                    traceback=error.traceback,
+                )
+            raise UsageProblem(f"job {job.id} is {job.status} and has no partial result; wait for it: result().")
+        return _load(job.plan, self.store.tasks.results(job_id))
+
+    def outcome(self, job_id: str) -> Outcome | None:
+        """Return how a job ended in the words of the seed systems, or None while it has not."""
+        job = self.record(job_id)
+        if not job.status.final:
+            return None
+        if job.status is Status.COMPLETED:
+            return Outcome(success=True, data=self.result(job_id))
+        return Outcome(success=False, error=job.error.line if job.error else "cancelled")
+
+    def cancel(self, job_id: str) -> bool:
+        """Ask for a job's end; False if it had ended. A running one is dead within a second."""
+        return self.store.jobs.request_cancel(job_id, _who())
+
+    def _why_no_service(self) -> str:
+        tail = self.daemon.log_tail()
+        return (
+            f"the jobnb service for {self._cluster!r} did not start. Run `jobnb doctor`. "
+            f"The end of {self.daemon.log}:\n{tail}"
+        )
+
+    # The coroutine API of the seed systems
+
+    async def create_job(
+        self,
+        job_type: str,
+        params: Mapping[str, Any],
+        executor: Callable[..., Any],
+        run_sync: bool = True,
+    ) -> str:
+        """Create a job and return its id.
+
+        Parameters
+        ----------
+        job_type : JobType or str
+        params : mapping
+            Handed to the executor.
+        executor : callable
+            ``executor(params, progress_callback)``; ``progress_callback(current, total, message)`` moves the card.
+        run_sync : bool, default True
+            False where the executor is a coroutine function.
+        """
+        from jobnb.work import ExecutorCall
+
+        call = ExecutorCall(executor=executor, run_sync=run_sync)
+        kind = str(getattr(job_type, "value", job_type))
+        options = Options(name=_name(executor))
+        job = await asyncio.to_thread(
+            self.submit, call, (dict(params),), None, options, kind=kind, params=_shown((), params)
+        )
+        return job.id
+
+    def get_job(self, job_id: str) -> Job | None:
+        """Return the job of that id, or None."""
+        return Job(job_id, self) if self.store.jobs.get(job_id) else None
+
+    def get_all_jobs(self, job_type: str | None = None) -> list[Job]:
+        """Return all jobs, or those of one type, newest first."""
+        kind = None if job_type is None else str(getattr(job_type, "value", job_type))
+        return self.jobs(kind=kind, limit=-1)
+
+    async def cancel_job(self, job_id: str) -> bool:
+        """Cancel a job and wait until it is dead; False if it had ended already."""
+        if not self.cancel(job_id):
+            return False
+        waiter = _Waiter(self, [job_id], 30.0)
+        while not waiter.over():
+            await asyncio.sleep(WAIT_POLL_SECONDS)
+        return self.record(job_id).status is Status.CANCELLED
+
+    def clear_completed(self, older_than_hours: float = 24) -> int:
+        """Remove completed and cancelled jobs that ended that long ago; return how many."""
+        before = utcnow() - timedelta(hours=older_than_hours)
+        return self.store.jobs.forget(before=before, status=[Status.COMPLETED, Status.CANCELLED])
+
+
+class _Waiter:
+    """Waits for jobs: looks at the store when something was written, and after the service now and then."""
+
+    def __init__(self, manager: JobManager, ids: Sequence[str], timeout: float | None) -> None:
+        self._manager = manager
+        self._ids = list(ids)
+        self._timeout = timeout
+        self._ends = None if timeout is None else time.monotonic() + timeout
+        self._seen: tuple[int, int] | None = None
+        self._check_at = 0.0
+
+    def over(self) -> bool:
+        now = time.monotonic()
+        version = self._manager.version()
+        if version != self._seen:
+            self._seen = version
+            if len(self._manager.store.jobs.finals(self._ids)) == len(set(self._ids)):
+                return True
+        if now >= self._check_at:
+            self._check_at = now + SERVICE_CHECK_SECONDS
+            self._manager.ensure_service()
+            if self._manager._thread is None and self._manager.daemon.gave_up():
+                raise ServiceUnavailable(self._manager._why_no_service())
+        if self._ends is not None and now >= self._ends:
+            raise TimeoutError(f"still not done after {self._timeout:g} s: {', '.join(self._ids)}. The job goes on.")
+        return False
+
+
+def _load(plan: Mapping[str, Any], parts: Sequence[bytes]) -> Any:
+    from jobnb import work
+
+    match plan.get("type"):
+        case "map":
+            return work.load_map(parts)
+        case "grid":
+            from jobnb.research.result import load_sweep
+
+            return load_sweep(plan["meta"], parts)
+        case "single":
+            return work.load_call(parts)
+        case other:
+            raise JobnbError(f"this jobnb does not know plans of type {other!r}. Upgrade jobnb.")
+
+
+def _stored(options: Options) -> dict[str, Any]:
+    return {
+        "timeout": options.timeout,
+        "memory_limit": options.memory_limit,
+        "cancel_grace": options.cancel_grace,
+    }
+
+
+def _name(fn: Any) -> str:
+    return str(getattr(fn, "__name__", None) or type(fn).__name__)
+
+
+def _shown(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as a card shows them: plain values as they are, everything else by its type."""
+    return {**{str(i): _plain(a) for i, a in enumerate(args)}, **{str(k): _plain(v) for k, v in kwargs.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return value if len(value) <= 80 else value[:79] + "…"
+    return f"<{type(value).__name__}>"
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+_default: JobManager | None = None
+_default_lock = threading.Lock()
+
+
+def get_job_manager() -> JobManager:
+    """Return the manager that `jobnb.submit` and ``%job`` use."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = JobManager()
+        return _default
