@@ -92,7 +92,7 @@ class Child:
 
     def serve(self) -> None:
         """Run tasks until the supervisor hangs up."""
-        self._channel.send({"k": "ready"})
+        self._channel.send({"k": "ready", "pid": os.getpid()})
         while (message := self._channel.receive()) is not None:
             end = self._task(message)
             if os.getpid() != self._owner:

@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from jobnb.errors import JobnbError
@@ -146,12 +147,16 @@ def _where(error: BaseException) -> str:
     if not frames:
         return ""
     # The innermost frame that is not a library's: that is the line which its author can change.
-    own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith(_STDLIB)]
+    own = [f for f in frames if _is_users(f.filename)]
     last = (own or frames)[-1]
     return f"{cell_name(last.filename)}:{last.lineno} in {last.name}"
 
 
 _STDLIB = str(Path(os.__file__).parent) + os.sep
+
+
+def _is_users(filename: str) -> bool:
+    return "site-packages" not in filename and not filename.startswith(_STDLIB)
 
 
 def _type_name(error: BaseException) -> str:
@@ -232,7 +237,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def death(status: int | None, *, near_limit: bool = False, tail: str = "") -> TaskError:
+#: A frame in the report of ``faulthandler``, which lists the innermost first.
+_FATAL_FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$')
+
+
+def death(status: int | None, *, near_limit: bool = False, words: Sequence[str] = ()) -> TaskError:
     """Describe a child that died by itself.
 
     Parameters
@@ -240,19 +249,21 @@ def death(status: int | None, *, near_limit: bool = False, tail: str = "") -> Ta
     status
         The wait status; None when nobody saw it.
     near_limit
-        Whether the group held nearly as much memory as there was when it was last looked at.
-    tail
-        The last lines of its stderr, among them the report of ``faulthandler``.
+        Whether it held nearly as much memory as it could have when it was last looked at.
+    words
+        The report of ``faulthandler`` from its stderr, if there was one.
     """
+    where, report = _fatal_report(words)
     if status is None:
-        return TaskError(code="CHILD_CRASHED", message="the job's process died; nobody saw how.", traceback=tail)
+        return TaskError(code="CHILD_CRASHED", message="the job's process died; nobody saw how.")
     exit_code = os.waitstatus_to_exitcode(status)
     if exit_code >= 0:
         return TaskError(
             code="CHILD_CRASHED",
             message=f"the job's process left with exit status {exit_code} before it returned a result.",
-            hint="Something called os._exit() or ended the process from C code.",
-            traceback=tail,
+            hint="Something called os._exit(), or ended the process from C code.",
+            where=where,
+            traceback=report,
         )
     try:
         name = signal.Signals(-exit_code).name
@@ -265,12 +276,30 @@ def death(status: int | None, *, near_limit: bool = False, tail: str = "") -> Ta
             message="the job's process was killed (SIGKILL) by something other than jobnb"
             + (": most likely the kernel's out-of-memory killer." if near_limit else "."),
             hint="If the machine ran out of memory, use less data at once or give the job a memory_limit.",
-            traceback=tail,
         )
     return TaskError(
         code="CHILD_CRASHED",
         type=name,
         message=f"the job's process crashed with {name}.",
-        hint="A compiled extension crashed; the log shows where Python was.",
-        traceback=tail,
+        hint="Compiled code crashed; the traceback shows where Python had called it." if report else "",
+        where=where,
+        traceback=report,
     )
+
+
+def _fatal_report(words: Sequence[str]) -> tuple[str, str]:
+    """Return the user's innermost frame, and the report without jobnb's frames and the list of modules."""
+    where, kept = "", list[str]()
+    for line in words:
+        if line.startswith("Extension modules:"):
+            break
+        frame = _FATAL_FRAME.match(line)
+        if frame:
+            filename = frame["file"]
+            if _is_ours(filename) or filename == "<string>":
+                continue
+            line = line.replace(filename, cell_name(filename))
+            if not where and _is_users(filename):
+                where = f"{cell_name(filename)}:{frame['line']} in {frame['name']}"
+        kept.append(line)
+    return where, "\n".join(kept).strip()

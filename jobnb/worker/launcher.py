@@ -21,7 +21,6 @@ from typing import Any, Protocol
 
 import msgpack
 
-from jobnb.worker.memory import own_bytes
 from jobnb.worker.process import ChildProcess, kill_group, reap
 
 log = logging.getLogger(__name__)
@@ -147,7 +146,6 @@ class ForkLauncher:
             with self._lock:
                 child = self._waiting.pop(message["id"])
                 self._by_pid[message["pid"]] = child
-            child.base_memory = own_bytes(message["pid"])
             child.born(message["pid"])
         else:
             with self._lock:

@@ -88,6 +88,19 @@ class LogRing:
         """Return the lines that are kept."""
         return tuple(self._lines)
 
+    def cut(self, stream: str, prefix: str) -> list[str]:
+        """Take out the lines of a stream from the last one that begins with ``prefix`` on, and return their texts."""
+        lines = list(self._lines)
+        starts = [i for i, line in enumerate(lines) if line[2] == stream and line[3].startswith(prefix)]
+        if not starts:
+            return []
+        taken = [line[3] for line in lines[starts[-1] :] if line[2] == stream]
+        kept = lines[: starts[-1]] + [line for line in lines[starts[-1] :] if line[2] != stream]
+        self.count -= len(taken)
+        self._lines.clear()
+        self._lines.extend(kept)
+        return taken
+
     def since(self, seq: int, limit: int) -> list[LogLine]:
         """Return the last lines after number ``seq``, at most ``limit``."""
         found: list[LogLine] = []

@@ -94,7 +94,7 @@ class ChildProcess:
         os.close(self._err_write)
 
     def born(self, pid: int) -> None:
-        """The launcher tells the process id; a child that was given up meanwhile is killed."""
+        """The process id is known, from the launcher or from the child; one that was given up meanwhile is killed."""
         with self._lock:
             self.pid = pid
             doomed = self._doomed

@@ -203,7 +203,11 @@ class Supervision:
         kind = message["k"]
         if kind == "ready":
             child.ready = True
-            self._relay.pid = child.pid or 0
+            # The child may be quicker than the news of its birth. It has run nothing yet, so what it holds now is
+            # what every child is born with.
+            child.born(message["pid"])
+            child.base_memory = memory.own_bytes(message["pid"])
+            self._relay.pid = message["pid"]
             if self._stopped is None:
                 self._begin(child)
         elif kind == "progress":
@@ -239,7 +243,7 @@ class Supervision:
             self._deadline = None
             self._note("timeout", child)
         limit = self._request.memory_limit
-        if limit is not None and now >= self._next_look and child.pid is not None:
+        if limit is not None and now >= self._next_look and child.ready and child.pid is not None:
             self._next_look = now + _MEMORY_POLL_SECONDS
             self._held = memory.group_bytes(child.pid, child.base_memory)
             if self._held > limit:
@@ -301,15 +305,9 @@ class Supervision:
             return "lost", TaskError(code="WORKER_LOST", message="the process that starts jobs on this worker died.")
         limit_near = self._request.memory_limit is not None and self._held > 0.8 * self._request.memory_limit
         near = limit_near or memory.near_exhaustion(child.max_rss)
-        return "failed", failure.death(child.status, near_limit=near, tail=self._last_words())
-
-    def _last_words(self) -> str:
-        """The report of ``faulthandler`` at the end of stderr, or nothing."""
-        lines = [text for _, _, stream, text in self._ring.lines() if stream == "stderr"]
-        for i in range(len(lines) - 1, -1, -1):
-            if lines[i].startswith("Fatal Python error"):
-                return "\n".join(lines[i : i + 30])
-        return ""
+        return "failed", failure.death(
+            child.status, near_limit=near, words=self._ring.cut("stderr", "Fatal Python error")
+        )
 
     def _outcome(self, child: ChildProcess, blank: TaskOutcome, state: State, error: TaskError | None) -> TaskOutcome:
         end = self._end or {}

@@ -1,0 +1,761 @@
+"""One task in one real child, without Dask: outcomes, output, crashes, limits, cancel; forked and spawned."""
+
+# ruff: noqa: T201 - what jobs print is under test
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import time
+from pathlib import Path
+
+import pytest
+from worker_kit import Running, alive, ask, eventually, read_pid, run, texts
+
+from jobnb.errors import DataError
+from jobnb.work import MapWork
+from jobnb.worker.host import host
+from jobnb.worker.request import TaskOutcome
+from jobnb.worker.supervisor import run_task
+
+
+@pytest.fixture(scope="module", params=["fork", "spawn"], autouse=True)
+def launcher(request):
+    """All tests of this module, once with each way to start a child."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("JOBNB_LAUNCHER", request.param)
+    yield request.param
+    host().detach("")
+    patch.undo()
+
+
+@pytest.fixture
+def forked(launcher):
+    if launcher != "fork":
+        pytest.skip("the same with either launcher")
+
+
+def value(outcome: TaskOutcome):
+    assert outcome.state == "completed", outcome.error
+    return pickle.loads(outcome.result)
+
+
+def code(outcome: TaskOutcome) -> str:
+    assert outcome.state == "failed"
+    return outcome.error["code"]
+
+
+def test_a_value_comes_back():
+    def add(a, b):
+        return a + b
+
+    outcome = run(add, 2, 3)
+    assert value(outcome) == 5
+    assert outcome.error is None
+    assert outcome.pid
+    assert outcome.pid != os.getpid()
+    assert 0 < outcome.started_at < outcome.finished_at
+    assert outcome.max_rss > 10 << 20
+
+
+def test_an_async_function_runs():
+    async def main():
+        import asyncio
+
+        await asyncio.sleep(0)
+        return "async"
+
+    assert value(run(main)) == "async"
+
+
+def test_tasks_of_a_job_share_a_child_and_jobs_do_not():
+    def mark(name):
+        import builtins
+
+        seen = getattr(builtins, "marks", [])
+        builtins.marks = [*seen, name]
+        return os.getpid(), builtins.marks
+
+    first, marks = value(run(mark, "a", job="one"))
+    assert marks == ["a"]
+    assert value(run(mark, "b", job="one")) == (first, ["a", "b"])
+    other, marks = value(run(mark, "c", job="two"))
+    assert other != first
+    assert marks == ["c"]
+
+
+def test_a_warm_child_unpickles_its_work_once():
+    class Counting:
+        def __setstate__(self, state):
+            import builtins
+
+            builtins.loads = getattr(builtins, "loads", 0) + 1
+
+        def __getstate__(self):
+            return {"x": 1}
+
+        def __call__(self):
+            import builtins
+
+            return builtins.loads
+
+    work = Counting()
+    assert [value(run(work, job="loads")) for _ in range(3)] == [1, 1, 1]
+
+
+def test_a_span_reports_its_progress():
+    outcome = run(None, work=MapWork(fn=lambda x: x * 10, items=list(range(8))), start=2, stop=6)
+    assert value(outcome) == [20, 30, 40, 50]
+    assert outcome.stop == 6
+
+
+def test_it_stops_between_items_when_the_budget_is_used():
+    import time as clock
+
+    def slow(x):
+        end = clock.monotonic() + 0.05
+        while clock.monotonic() < end:
+            pass
+        return x
+
+    outcome = run(None, work=MapWork(fn=slow, items=list(range(50))), stop=50, budget=0.1)
+    assert outcome.state == "completed"
+    assert 1 <= outcome.stop <= 4
+
+
+@pytest.mark.usefixtures("forked")
+class TestErrors:
+    def test_user_error(self):
+        def outer():
+            inner()
+
+        def inner():
+            raise ValueError("no such price")
+
+        outcome = run(outer)
+        assert code(outcome) == "USER_ERROR"
+        assert outcome.error["type"] == "ValueError"
+        assert outcome.error["message"] == "no such price"
+        assert outcome.error["where"].endswith("in inner")
+        assert "jobnb/work" not in outcome.error["traceback"]
+        assert 'raise ValueError("no such price")' in outcome.error["traceback"]
+
+    def test_data_error(self):
+        def bad():
+            raise DataError("no column 'close'")
+
+        assert code(run(bad)) == "DATA_ERROR"
+
+    def test_own_error_code(self):
+        def bad():
+            error = RuntimeError("429")
+            error.error_code = "RATE_LIMIT"
+            raise error
+
+        assert code(run(bad)) == "RATE_LIMIT"
+
+    @pytest.mark.parametrize(
+        ("raised", "expected"), [(MemoryError(), "MEMORY_ERROR"), (ConnectionResetError(), "NETWORK_ERROR")]
+    )
+    def test_known_errors(self, raised, expected):
+        def bad():
+            raise raised
+
+        assert code(run(bad)) == expected
+
+    def test_sys_exit_is_an_error_of_the_job(self):
+        outcome = run(lambda: __import__("sys").exit(3))
+        assert (code(outcome), outcome.error["type"]) == ("USER_ERROR", "SystemExit")
+
+    def test_keyboard_interrupt_of_its_own(self):
+        def bad():
+            raise KeyboardInterrupt
+
+        outcome = run(bad)
+        assert (code(outcome), outcome.error["type"]) == ("USER_ERROR", "KeyboardInterrupt")
+
+    def test_missing_module_gets_a_hint(self):
+        def bad():
+            import my_own_prices  # noqa: F401
+
+        outcome = run(bad)
+        assert code(outcome) == "USER_ERROR"
+        assert "folder" in outcome.error["hint"]
+
+    def test_unpicklable_result(self):
+        outcome = run(lambda: (x for x in "ab"))
+        assert code(outcome) == "UNPICKLABLE"
+        assert "generator" in outcome.error["message"]
+
+    def test_unpicklable_exception_is_no_problem(self):
+        def bad():
+            class Odd(Exception):
+                def __reduce__(self):
+                    raise TypeError("never")
+
+            raise Odd("odd")
+
+        outcome = run(bad)
+        assert code(outcome) == "USER_ERROR"
+        assert outcome.error["message"] == "odd"
+
+    def test_own_type_error_is_not_taken_for_a_pickling_error(self):
+        def bad():
+            return len(3)
+
+        assert code(run(bad)) == "USER_ERROR"
+
+    def test_payload_that_cannot_be_unpickled(self):
+        request, _ = ask(len, versions={"python": _python(), "cloudpickle": "0.1"})
+        outcome = TaskOutcome.unpack(run_task(request.pack(), b"not a pickle"))
+        assert code(outcome) == "UNPICKLABLE"
+        assert "cloudpickle 0.1 there" in outcome.error["hint"]
+
+    def test_another_python(self):
+        outcome = run(lambda: 1, versions={"python": "3.2.1"})
+        assert code(outcome) == "VERSION_MISMATCH"
+        assert "3.2.1" in outcome.error["message"]
+        assert _python() in outcome.error["message"]
+
+    def test_a_job_may_fail_after_changing_everything(self):
+        def vandal():
+            import signal
+            import sys
+
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            sys.stdout.close()
+            sys.stderr = None
+            os.chdir("/")
+            raise ValueError("still here")
+
+        outcome = run(vandal)
+        assert outcome.error["message"] == "still here"
+
+
+def _python() -> str:
+    import platform
+
+    return platform.python_version()
+
+
+class TestCrashes:
+    def test_segmentation_fault(self):
+        def crash():
+            import ctypes
+
+            ctypes.string_at(0)
+
+        outcome = run(crash)
+        assert code(outcome) == "CHILD_CRASHED"
+        assert "SIGSEGV" in outcome.error["message"]
+        assert outcome.error["where"].endswith("in crash")
+        assert "jobnb/worker" not in outcome.error["traceback"]
+        assert "Extension modules" not in " ".join(texts(outcome))
+
+    @pytest.mark.parametrize("status", [0, 3])
+    def test_exit(self, status):
+        def leave():
+            print("bye", flush=True)
+            os._exit(status)
+
+        outcome = run(leave)
+        assert code(outcome) == "CHILD_CRASHED"
+        assert f"exit status {status}" in outcome.error["message"]
+        assert texts(outcome) == ["bye"]
+
+    @pytest.mark.parametrize("name", ["SIGABRT", "SIGKILL", "SIGTERM"])
+    def test_signals(self, name):
+        import signal
+
+        number = int(signal.Signals[name])
+        outcome = run(lambda: os.kill(os.getpid(), number))
+        assert code(outcome) == "CHILD_CRASHED"
+        assert name in outcome.error["message"]
+
+    def test_a_crash_leaves_no_grandchildren(self, tmp_path):
+        note = tmp_path / "pid"
+
+        def crash():
+            import subprocess
+
+            note.write_text(str(subprocess.Popen(["sleep", "1000"]).pid))
+            os._exit(1)
+
+        run(crash)
+        pid = read_pid(note)
+        eventually(lambda: not alive(pid))
+
+    def test_closing_every_descriptor(self):
+        def close_all():
+            os.closerange(0, 256)
+            while True:
+                pass
+
+        assert code(run(close_all)) == "CHILD_CRASHED"
+
+
+class TestCancel:
+    @staticmethod
+    def stubborn():
+        def loop():
+            while True:
+                pass
+
+        def nap():
+            time.sleep(1000)
+
+        def hold_the_gil():
+            import ctypes
+
+            ctypes.PyDLL(None).sleep(1000)
+
+        def swallow():
+            while True:
+                with contextlib.suppress(BaseException):
+                    time.sleep(1000)
+
+        def ignore():
+            import signal
+
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            time.sleep(1000)
+
+        def finalizer():
+            try:
+                time.sleep(1000)
+            finally:
+                time.sleep(1000)
+
+        return {f.__name__: f for f in (loop, nap, hold_the_gil, swallow, ignore, finalizer)}
+
+    @pytest.mark.parametrize("name", ["loop", "nap", "hold_the_gil", "swallow", "ignore", "finalizer"])
+    def test_whatever_it_does_it_ends_within_a_second(self, name, tmp_path):
+        note, fn = tmp_path / "pid", self.stubborn()[name]
+
+        def job():
+            note.write_text(str(os.getpid()))
+            fn()
+
+        task = Running(job)
+        pid = read_pid(note)
+        asked = time.monotonic()
+        task.tell("cancel")
+        outcome = task.outcome()
+        assert outcome.state == "cancelled"
+        assert outcome.error["code"] == "CANCELLED"
+        assert not alive(pid)
+        assert task.ended_at - asked < 1
+
+    def test_a_finally_block_has_the_grace_to_clean_up(self, tmp_path):
+        note, cleaned = tmp_path / "pid", tmp_path / "cleaned"
+
+        def job():
+            try:
+                note.write_text(str(os.getpid()))
+                time.sleep(1000)
+            finally:
+                cleaned.write_text("yes")
+
+        task = Running(job)
+        read_pid(note)
+        task.tell("cancel")
+        assert task.outcome().state == "cancelled"
+        assert cleaned.exists()
+
+    def test_grandchildren_go_too(self, tmp_path):
+        notes = [tmp_path / "child", tmp_path / "own-session"]
+
+        def job():
+            import subprocess
+
+            for note, own in zip(notes, (False, True), strict=True):
+                process = subprocess.Popen(["sleep", "1000"], start_new_session=own)
+                note.write_text(str(process.pid))
+            time.sleep(1000)
+
+        task = Running(job)
+        pids = [read_pid(note) for note in notes]
+        task.tell("cancel")
+        assert task.outcome().state == "cancelled"
+        eventually(lambda: not any(alive(pid) for pid in pids))
+
+    def test_a_lost_worker(self, tmp_path):
+        note = tmp_path / "pid"
+
+        def job():
+            note.write_text(str(os.getpid()))
+            time.sleep(1000)
+
+        task = Running(job)
+        pid = read_pid(note)
+        task.tell("lost")
+        outcome = task.outcome()
+        assert (outcome.state, outcome.error["code"]) == ("lost", "WORKER_LOST")
+        eventually(lambda: not alive(pid))
+
+    def test_before_the_child_is_there(self):
+        task = Running(lambda: time.sleep(1000))
+        eventually(lambda: ("", task.request.key) in host()._watching)
+        task.tell("cancel")
+        assert task.outcome().state == "cancelled"
+
+
+class TestLimits:
+    def test_timeout(self):
+        def endless():
+            while True:
+                pass
+
+        asked = time.monotonic()
+        outcome = run(endless, timeout=0.2)
+        assert code(outcome) == "TIMEOUT_ERROR"
+        assert outcome.error["where"].endswith("in endless")
+        assert time.monotonic() - asked < 5
+
+    def test_memory(self):
+        def grow():
+            held = []
+            while True:
+                held.append(bytearray(8 << 20))
+                time.sleep(0.005)
+
+        outcome = run(grow, memory_limit=150 << 20)
+        assert code(outcome) == "MEMORY_ERROR"
+        assert "150 MiB" in outcome.error["message"]
+
+    def test_memory_of_a_grandchild_counts(self):
+        def grow():
+            import subprocess
+            import sys
+
+            script = (
+                "x = bytearray(200 << 20)\nfor i in range(0, len(x), 4096): x[i] = 1\nimport time; time.sleep(1000)"
+            )
+            subprocess.run([sys.executable, "-c", script])
+
+        assert code(run(grow, memory_limit=150 << 20)) == "MEMORY_ERROR"
+
+    def test_what_the_child_was_born_with_does_not_count(self):
+        outcome = run(lambda: time.sleep(0.5), memory_limit=20 << 20)
+        assert outcome.state == "completed"
+
+
+@pytest.mark.usefixtures("forked")
+class TestOutput:
+    def test_all_ways_to_print(self):
+        def talk():
+            import logging
+            import subprocess
+            import sys
+            import warnings
+
+            print("printed")
+            print("to stderr", file=sys.stderr)
+            logging.getLogger("prices").info("logged")
+            warnings.warn("warned", stacklevel=1)
+            os.write(1, b"raw\n")
+            subprocess.run(["echo", "from a subprocess"], check=True)
+            print("without an end", end="")
+
+        outcome = run(talk)
+        out, err = texts(outcome, "stdout"), texts(outcome, "stderr")
+        assert out == ["printed", "raw", "from a subprocess", "without an end"]
+        assert "to stderr" in err
+        assert "INFO prices: logged" in err
+        assert any("warned" in line for line in err)
+        assert [line[0] for line in outcome.log] == list(range(1, len(outcome.log) + 1))
+        assert outcome.log_dropped == 0
+
+    def test_own_logging_configuration_still_works(self):
+        def talk():
+            import logging
+
+            logging.basicConfig(format="mine: %(message)s")
+            logging.warning("hello")
+
+        assert texts(run(talk)) == ["mine: hello"]
+
+    def test_flood(self):
+        def flood():
+            line = "x" * 99
+            for _ in range(1_000_000):
+                print(line)
+            print("last")
+
+        asked = time.monotonic()
+        outcome = run(flood)
+        took = time.monotonic() - asked
+        assert outcome.state == "completed"
+        assert texts(outcome)[-1] == "last"
+        assert len(outcome.log) <= 500
+        assert outcome.log_dropped + len(outcome.log) == 1_000_001
+        assert took < 20
+
+    def test_long_and_undecodable_lines(self):
+        def talk():
+            print("y" * 100_000)
+            os.write(1, b"caf\xe9\n")
+
+        first, second = texts(run(talk))
+        assert len(first) == 2000
+        assert second == "caf�"
+
+    def test_tqdm(self):
+        def bar():
+            import sys
+
+            from tqdm import tqdm
+
+            for _ in tqdm(range(300), desc="load", mininterval=0):
+                pass
+            sys.stderr.flush()
+
+        outcome = run(bar)
+        assert outcome.progress == (300, 300, "load")
+        assert len(outcome.log) == 1
+        assert "300/300" in outcome.log[0][3]
+
+    def test_nested_tqdm(self):
+        def bars():
+            from tqdm import tqdm
+
+            for _ in tqdm(range(4), desc="outer", mininterval=0):
+                for _ in tqdm(range(50), desc="inner", mininterval=0, leave=False):
+                    pass
+
+        outcome = run(bars)
+        assert len([t for t in texts(outcome) if "outer" in t]) == 1
+        assert len(outcome.log) < 10
+
+    def test_own_progress_wins_over_a_bar(self):
+        def both():
+            from tqdm import tqdm
+
+            from jobnb.worker import context
+
+            context.progress(1, 2, "mine")
+            list(tqdm(range(5), mininterval=0))
+
+        assert run(both).progress == (1, 2, "mine")
+
+    def test_log_and_artifacts(self, tmp_path):
+        source = tmp_path / "x.bin"
+        source.write_bytes(b"from a file")
+
+        def job():
+            from jobnb.worker import context
+
+            me = context.current()
+            me.log("one\ntwo")
+            me.save("a.txt", "text")
+            me.save("b.bin", b"\x00")
+            me.save("c.bin", source)
+            me.save("a.txt", "newer")
+            return me.id, me.name, me.task, me.attempt, me.seed
+
+        outcome = run(job, job="id", name="n", task=4, attempt=2, seed=5)
+        assert value(outcome) == ("id", "n", 4, 2, 5)
+        assert texts(outcome, "log") == ["one", "two"]
+        assert dict(outcome.artifacts) == {"a.txt": b"newer", "b.bin": b"\x00", "c.bin": b"from a file"}
+
+    def test_a_million_progress_calls_are_cheap(self):
+        def job():
+            from jobnb.worker import context
+
+            begin = time.perf_counter()
+            for i in range(1_000_000):
+                context.progress(i, 2_000_000)
+            return time.perf_counter() - begin
+
+        outcome = run(job)
+        assert value(outcome) < 10
+        assert outcome.progress == (999_999, 2_000_000, "")
+
+    def test_output_before_a_failure_is_kept(self):
+        def job():
+            print("so far so good")
+            raise ValueError
+
+        assert texts(run(job)) == ["so far so good"]
+
+    def test_a_forked_copy_does_not_disturb(self):
+        def job():
+            from jobnb.worker import context
+
+            pid = os.fork()
+            if pid == 0:
+                context.progress(9, 9)
+                os._exit(0)
+            os.waitpid(pid, 0)
+            return "fine"
+
+        outcome = run(job)
+        assert value(outcome) == "fine"
+        assert outcome.progress is None
+
+    def test_a_pool_of_processes_in_a_job(self):
+        def job():
+            import multiprocessing
+
+            with multiprocessing.get_context("fork").Pool(2) as pool:
+                return pool.map(abs, [-1, -2])
+
+        assert value(run(job)) == [1, 2]
+
+
+class TestSurroundings:
+    def test_folder_and_local_modules(self, tmp_path):
+        (tmp_path / "local_prices.py").write_text("VALUE = 42")
+
+        def job():
+            import local_prices
+
+            return os.getcwd(), local_prices.VALUE
+
+        assert value(run(job, cwd=str(tmp_path))) == (str(tmp_path), 42)
+
+    def test_an_edited_module_is_fresh_in_the_next_job(self, tmp_path):
+        module = tmp_path / "edited_module.py"
+
+        def job():
+            import edited_module
+
+            return edited_module.VALUE
+
+        found = []
+        for number in (1, 22):
+            module.write_text(f"VALUE = {number}")
+            found.append(value(run(job, sys_path=(str(tmp_path),))))
+        assert found == [1, 22]
+
+    def test_missing_folder_is_said_and_no_error(self, tmp_path):
+        outcome = run(lambda: 1, cwd=str(tmp_path / "gone"))
+        assert value(outcome) == 1
+        assert "gone" in texts(outcome)[0]
+
+    def test_random_numbers(self):
+        def draw():
+            import random
+
+            import numpy as np
+
+            return random.random(), float(np.random.rand())
+
+        assert value(run(draw, seed=7)) == value(run(draw, seed=7))
+        assert value(run(draw)) != value(run(draw))
+
+    def test_main_is_empty(self):
+        assert value(run(lambda: [n for n in dir(__import__("__main__")) if not n.startswith("__")])) == []
+
+    def test_matmul_and_numba_after_the_fork(self):
+        def job():
+            import numba
+            import numpy as np
+
+            @numba.njit
+            def total(x):
+                s = 0.0
+                for v in x:
+                    s += v
+                return s
+
+            a = np.ones((300, 300))
+            return float((a @ a).sum()), float(total(np.arange(10.0)))
+
+        assert value(run(job)) == (300.0 * 300 * 300, 45.0)
+
+    def test_reading_stdin_is_the_end_of_file(self):
+        outcome = run(lambda: input())
+        assert outcome.error["type"] == "EOFError"
+
+
+@pytest.mark.usefixtures("forked")
+class TestData:
+    def test_sent_along(self):
+        content = os.urandom(1000)
+        sha = hashlib.sha256(content).hexdigest()
+
+        def job():
+            from jobnb.worker import blobs
+
+            return blobs.path(sha).read_bytes()
+
+        request, payload = ask(job, blobs=(sha,))
+        for data in ([content], []):  # the second time it is in the host's cache
+            assert value(TaskOutcome.unpack(run_task(request.pack(), payload, *data))) == content
+        host().cache.find(sha).unlink()
+
+    def test_missing(self):
+        outcome = run(lambda: 1, blobs=("0" * 64,))
+        assert code(outcome) == "BLOB_MISSING"
+
+    def test_shared_disk(self, tmp_path):
+        (tmp_path / "token").write_text("secret")
+        (tmp_path / "blobs").mkdir()
+        sha = hashlib.sha256(b"prices").hexdigest()
+        (tmp_path / "blobs" / sha).write_bytes(b"prices")
+        receipt = tmp_path / "receipts" / "r"
+
+        def job():
+            from jobnb.worker import blobs
+
+            return str(blobs.path(sha)), os.urandom(8)
+
+        request, payload = ask(
+            job,
+            blobs=(sha,),
+            blob_dir=str(tmp_path / "blobs"),
+            share_token=(str(tmp_path / "token"), "secret"),
+            receipt_path=str(receipt),
+        )
+        first = run_task(request.pack(), payload)
+        assert value(TaskOutcome.unpack(first))[0] == str(tmp_path / "blobs" / sha)
+        assert receipt.read_bytes() == first
+        assert [p.name for p in receipt.parent.iterdir()] == ["r"]
+        # Dask runs a finished task again when its worker died: the outcome stays the same.
+        assert run_task(request.pack(), payload) == first
+
+    def test_an_attempt_that_began_elsewhere_does_not_run_again(self, tmp_path):
+        (tmp_path / "token").write_text("secret")
+        receipt = tmp_path / "r"
+        (tmp_path / "r.claim").touch()
+        outcome = run(lambda: 1, share_token=(str(tmp_path / "token"), "secret"), receipt_path=str(receipt))
+        assert (outcome.state, outcome.error["code"]) == ("lost", "WORKER_LOST")
+
+    def test_wrong_token_means_no_shared_disk(self, tmp_path):
+        (tmp_path / "token").write_text("other")
+        receipt = Path(tmp_path / "r")
+        outcome = run(lambda: 1, share_token=(str(tmp_path / "token"), "secret"), receipt_path=str(receipt))
+        assert value(outcome) == 1
+        assert not receipt.exists()
+
+
+@pytest.mark.usefixtures("forked")
+def test_an_idle_child_leaves_by_itself_and_runs_its_exit_functions(tmp_path, monkeypatch):
+    from jobnb.worker import pool
+
+    note = tmp_path / "left"
+
+    def job():
+        import atexit
+
+        atexit.register(lambda: note.write_text("left"))
+        return os.getpid()
+
+    monkeypatch.setattr(host().pool, "_idle_seconds", 0.05)
+    pid = value(run(job))
+    eventually(lambda: not alive(pid), pool._LEAVE_SECONDS + 5)
+    assert note.exists()
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_dead_fork_server_is_replaced():
+    import signal
+
+    pid = value(run(os.getpid))
+    os.kill(host().pool._launcher.server_pid, signal.SIGKILL)
+    eventually(lambda: not alive(pid))
+    eventually(lambda: not host().pool._launcher.alive())
+    assert value(run(lambda: 1)) == 1
