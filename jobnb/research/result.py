@@ -125,12 +125,13 @@ class BacktestResult:
     def fall(self) -> Floats:
         """The drawdown as an array."""
         peak: Floats = np.maximum.accumulate(self.equity)
-        return self.equity / peak - 1.0
+        fall: Floats = self.equity / peak - 1.0
+        return fall
 
     @property
     def hold(self) -> Floats:
         """What the capital would have been worth in the asset itself, bought at the first close."""
-        return float(self.options["initial_capital"]) * self.close / self.close[0]
+        return np.asarray(float(self.options["initial_capital"]) * self.close / self.close[0], dtype=np.float64)
 
     @cached_property
     def trades(self) -> pd.DataFrame:

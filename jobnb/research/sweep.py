@@ -7,7 +7,7 @@ failing combination is a row of NaN with its message, never the end of the sweep
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -126,9 +126,9 @@ class SweepWork:
         part = SweepPart(start=start, columns=columns, values=values, indices=indices, errors=errors)
         return Part(stop=start + done, result=part.to_bytes(), summary=digest(self, part), failed=len(errors))
 
-    def params(self, item: int) -> dict[str, object]:
-        """Return the parameters of an item."""
-        return self.space.params(item if self.indices is None else int(self.indices[item]))
+    def each(self, start: int, stop: int) -> Iterator[dict[str, object]]:
+        """Yield the parameters of the items ``[start, stop)``."""
+        return self.space.each(range(start, stop) if self.indices is None else self.indices[start:stop])
 
 
 class _Clock:
@@ -183,9 +183,9 @@ def _run_strategy(
     out = np.full((stop - start, len(METRICS)), np.nan)
     blocks: dict[str, _Block] = {}
     done = 0
-    for place in range(stop - start):
+    for place, params in enumerate(work.each(start, stop)):
         try:
-            row = targets(make(strategy, work.params(start + place)).positions(bars), bars, strategy.name)
+            row = targets(make(strategy, params).positions(bars), bars, strategy.name)
         except Exception as error:  # noqa: BLE001 - whatever a user's strategy raises is that run's outcome
             _note(errors, place, error)
         else:
@@ -207,10 +207,10 @@ def _run_foreign(
 ) -> tuple[tuple[str, ...], Floats]:
     rows: list[dict[str, float]] = []
     columns: dict[str, None] = {}
-    for place in range(stop - start):
+    for place, params in enumerate(work.each(start, stop)):
         row: dict[str, float] = {}
         try:
-            row = dict(run_foreign(work.strategy, bars, work.params(start + place), work.objective).metrics)
+            row = dict(run_foreign(work.strategy, bars, params, work.objective).metrics)
         except Exception as error:  # noqa: BLE001 - see above
             _note(errors, place, error)
         else:
