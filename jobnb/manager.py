@@ -239,7 +239,7 @@ class JobManager:
             work,
             "backtest",
             options or Options(),
-            name=f"{what['strategy']} on {bars.meta['name']}",
+            name=f"{what['strategy']} on {bars.name}",
             params=what,
             blobs=[work.data.key],
             source=strategy,
@@ -278,7 +278,7 @@ class JobManager:
             work,
             "optimize",
             options or Options(),
-            name=f"{what['strategy']} sweep on {bars.meta['name']}",
+            name=f"{what['strategy']} sweep on {bars.name}",
             params=what,
             plan={"type": "grid", "items": work.count, "meta": work.meta()},
             blobs=[work.data.key],
@@ -630,7 +630,7 @@ def _load(plan: Mapping[str, Any], parts: Sequence[bytes]) -> Any:
         case "map":
             return work.load_map(parts)
         case "grid":
-            from jobnb.research.result import load_sweep
+            from jobnb.research.optimize import load_sweep
 
             return load_sweep(plan["meta"], parts)
         case "single":

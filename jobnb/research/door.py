@@ -1,0 +1,166 @@
+"""The research room's side of the front door: checks a backtest or a search, and makes the work of it.
+
+Run where the job is submitted. Whatever is wrong is found here, before anything is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from jobnb.errors import DataError, UsageProblem, unknown
+from jobnb.research.data import DataRef
+from jobnb.research.foreign import is_foreign, name_of
+from jobnb.research.options import ENGINE_OPTIONS, EngineOptions
+from jobnb.research.single import BacktestWork
+from jobnb.research.space import ParameterSpace, Point
+from jobnb.research.strategy import Strategy, check_params
+from jobnb.research.sweep import SweepWork
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jobnb.research.bars import Bars
+
+#: How parameters can be searched.
+METHODS = ("grid",)
+
+
+def bars(data: pd.DataFrame | Bars, name: str | None = None) -> Bars:
+    """Return checked bars of a data frame.
+
+    Parameters
+    ----------
+    data : pandas.DataFrame or Bars
+    name : str, optional
+        What cards call the data; ``data.attrs["name"]`` or ``data`` by default.
+
+    Raises
+    ------
+    DataError
+        It is no data frame, or does not hold usable prices.
+    """
+    from jobnb.research.bars import Bars
+
+    if isinstance(data, Bars):
+        return data
+    if not hasattr(data, "columns") or not hasattr(data, "index"):
+        raise DataError(
+            f"data must be a pandas DataFrame with open, high, low and close over a DatetimeIndex, "
+            f"not {type(data).__name__}."
+        )
+    return Bars.from_frame(data, str(name or data.attrs.get("name") or "data"))
+
+
+def backtest_work(
+    strategy: Callable[..., Any], bars: Bars, params: Mapping[str, Any], keep: Callable[[], str]
+) -> tuple[BacktestWork, dict[str, Any]]:
+    """Check a backtest; return its work and what the card says of it.
+
+    Parameters
+    ----------
+    strategy : type or callable
+    bars : Bars
+    params : mapping
+        Parameters of the strategy and engine options, side by side.
+    keep : callable
+        Stores the bars and returns their hash; called once everything is found right.
+    """
+    _check_strategy(strategy)
+    engine, own = _split(strategy, params)
+    options = EngineOptions.parse(engine)
+    if not is_foreign(strategy):
+        own = {**cast(type[Strategy], strategy).parameters, **check_params(cast(type[Strategy], strategy), own)}
+    work = BacktestWork(strategy=strategy, params=own, options=options, data=DataRef(keep(), bars.meta))
+    return work, _what(strategy, bars, options, {name: _plain(value) for name, value in own.items()})
+
+
+def sweep_work(
+    strategy: Callable[..., Any],
+    bars: Bars,
+    space: Mapping[str, Any],
+    keep: Callable[[], str],
+    *,
+    objective: str,
+    method: str,
+    constraint: Callable[[Point], object] | None,
+    maximize: bool | None,
+    engine: Mapping[str, Any],
+) -> tuple[SweepWork, dict[str, Any]]:
+    """Check a search; return its work and what the card says of it.
+
+    ``engine`` may fix parameters of the strategy beside engine options.
+    """
+    _check_strategy(strategy)
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    terms, fixed = _split(strategy, engine)
+    engine_in_space, grid = _split(strategy, space)
+    for name in engine_in_space:
+        raise UsageProblem(f"{name} is an engine option and cannot be searched; give it beside the space.")
+    options = EngineOptions.parse(terms)
+    parsed = ParameterSpace.parse(strategy, {**{k: [v] for k, v in fixed.items()}, **grid})
+    work = SweepWork.build(
+        strategy,
+        parsed,
+        DataRef("", bars.meta),
+        indices=None if constraint is None else parsed.allowed(constraint),
+        options=options,
+        objective=objective,
+        maximize=maximize,
+    )
+    work = replace(work, data=DataRef(keep(), bars.meta))
+    shown = {name: _range(values) for name, values in zip(parsed.names, parsed.values, strict=True)}
+    what = _what(strategy, bars, options, shown)
+    return work, {**what, "objective": objective, "method": method, "runs": work.count}
+
+
+def strategy_parameters(strategy: object) -> tuple[str, ...]:
+    """Return the names of a strategy's parameters, for completion."""
+    return tuple(getattr(strategy, "parameters", ()) or ())
+
+
+def _check_strategy(strategy: object) -> None:
+    if isinstance(strategy, Strategy):
+        raise UsageProblem(
+            f"give the class {type(strategy).__name__} itself, not an instance, and its parameters beside it."
+        )
+    if not callable(strategy):
+        raise UsageProblem(f"{strategy!r} is neither a strategy class nor a function.")
+
+
+def _split(strategy: object, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part engine options from the strategy's own parameters; complain of a name that is neither."""
+    engine = {name: value for name, value in given.items() if name in ENGINE_OPTIONS}
+    own = {name: value for name, value in given.items() if name not in ENGINE_OPTIONS}
+    if not is_foreign(strategy):
+        known = cast(type[Strategy], strategy).parameters
+        for name in own:
+            if name not in known:
+                raise unknown("parameter", name, [*known, *ENGINE_OPTIONS], of=name_of(cast(Any, strategy)))
+    return engine, own
+
+
+def _what(
+    strategy: Callable[..., Any], bars: Bars, options: EngineOptions, params: Mapping[str, Any]
+) -> dict[str, Any]:
+    start, stop = bars.span
+    return {
+        "strategy": name_of(strategy),
+        "params": dict(params),
+        "data": {"name": bars.name, "bars": len(bars), "start": start, "end": stop},
+        "options": options.to_dict(),
+        "terms": [*options.texts, bars.calendar.text],
+    }
+
+
+def _range(values: Iterable[Any]) -> Any:
+    listed = list(values)
+    if len(listed) == 1:
+        return _plain(listed[0])
+    return f"{_plain(listed[0])}…{_plain(listed[-1])} ({len(listed)})"
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float) else str(value)[:80]
