@@ -11,13 +11,15 @@ import time
 from pathlib import Path
 
 import jobnb
+from jobnb.errors import ServiceUnavailable
 from jobnb.store import Store
-from jobnb.store.leases import Lease
+from jobnb.store.leases import Lease, process_exists
 
 #: The cluster that a service starts for itself.
 EMBEDDED = "local"
 #: A service that was started and is not in charge after this long gets a second try.
 PATIENCE_SECONDS = 20.0
+STOP_SECONDS = 30.0
 LOG_BYTES = 5_000_000
 
 
@@ -51,6 +53,27 @@ class Daemon:
             return
         self._started_at = now
         self._pid = self._spawn()
+
+    def stop(self) -> bool:
+        """End the service and wait until it is gone; False if there was none.
+
+        Raises
+        ------
+        ServiceUnavailable
+            It did not leave in time.
+        """
+        lease = self.lease()
+        if lease is None or not self.store.leases.request_stop(self.cluster):
+            return False
+        ends = time.monotonic() + STOP_SECONDS
+        while process_exists(lease.pid):
+            self._reap()
+            if time.monotonic() > ends:
+                raise ServiceUnavailable(
+                    f"the service (pid {lease.pid}) did not leave within {STOP_SECONDS:g} s. See {self.log}."
+                )
+            time.sleep(0.02)
+        return True
 
     def gave_up(self) -> bool:
         """Tell whether a service that was started here has ended without ever being in charge."""

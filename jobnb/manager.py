@@ -76,6 +76,11 @@ class JobManager:
             return self._store
 
     @property
+    def home(self) -> str | os.PathLike[str] | None:
+        """The store's folder as it was asked for; None for the default."""
+        return self._home
+
+    @property
     def cluster(self) -> str:
         """The name of the cluster that new jobs go to: ``local`` or a Dask address."""
         return self._cluster

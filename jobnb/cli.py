@@ -1,0 +1,129 @@
+"""The command line: ``jobnb demo | list | show | logs | cancel | status | stop | doctor``.
+
+A thin skin over `JobManager`, like the magic: parse, call, print.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+import jobnb
+from jobnb.errors import JobnbError
+from jobnb.manager import JobManager
+
+STOP_SECONDS = 30.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    said = _parser().parse_args(argv)
+    try:
+        code: int = said.run(JobManager(home=said.home), said)
+    except JobnbError as error:
+        print(f"{error.code}: {error.message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="jobnb", description="Research jobs on a Dask cluster.")
+    parser.add_argument("--version", action="version", version=f"jobnb {jobnb.__version__}")
+    parser.add_argument("--home", help="the store's folder (default: JOBNB_HOME or the platform's state folder)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="one backtest and a 10,000-run optimization on real prices")
+    demo.set_defaults(run=_demo)
+
+    listing = commands.add_parser("list", help="the newest jobs")
+    listing.add_argument("--status", help="only jobs in this state")
+    listing.add_argument("--kind", help="only jobs of this kind")
+    listing.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
+    listing.set_defaults(run=_list)
+
+    for name, run, text in (
+        ("show", _show, "one job"),
+        ("logs", _logs, "what a job printed"),
+        ("cancel", _cancel, "stop a job"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("job", nargs="?", default="last", help="id, beginning of an id, or name (default: last)")
+        command.set_defaults(run=run)
+
+    status = commands.add_parser("status", help="the service and how many jobs there are")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(run=_status)
+
+    stop = commands.add_parser("stop", help="end the service; jobs that are not done wait for the next one")
+    stop.set_defaults(run=_stop)
+
+    doctor = commands.add_parser("doctor", help="what is wrong and how to mend it")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _demo(manager: JobManager, said: argparse.Namespace) -> int:
+    from jobnb.demo import demo
+
+    return demo(manager)
+
+
+def _list(manager: JobManager, said: argparse.Namespace) -> int:
+    from jobnb.notebook.card_text import table
+
+    print(table(manager.records(said.status, said.kind, limit=said.limit)))
+    return 0
+
+
+def _show(manager: JobManager, said: argparse.Namespace) -> int:
+    from jobnb.notebook.card_text import render
+
+    print(render(manager.view(manager.get(said.job).id), colour=sys.stdout.isatty()))
+    return 0
+
+
+def _logs(manager: JobManager, said: argparse.Namespace) -> int:
+    for line in manager.log(manager.get(said.job).id):
+        print(line.text)
+    return 0
+
+
+def _cancel(manager: JobManager, said: argparse.Namespace) -> int:
+    job = manager.get(said.job)
+    if not manager.cancel(job.id):
+        print(f"{job.id} {job.name} had ended already: {job.status}")
+        return 1
+    manager.wait([job.id], timeout=STOP_SECONDS)
+    print(f"{job.id} {job.name}: {job.status}")
+    return 0
+
+
+def _status(manager: JobManager, said: argparse.Namespace) -> int:
+    if said.json:
+        print(json.dumps(manager.stats(), indent=2))
+    else:
+        print(manager.status_line())
+    return 0
+
+
+def _stop(manager: JobManager, said: argparse.Namespace) -> int:
+    print("stopped" if manager.daemon.stop() else "no service was running")
+    return 0
+
+
+def _doctor(manager: JobManager, said: argparse.Namespace) -> int:
+    from jobnb.doctor import Verdict, examine, report
+
+    findings = list(examine(manager))
+    print(report(findings))
+    manager.close()
+    return int(any(f.verdict is Verdict.BAD for f in findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
