@@ -24,8 +24,6 @@ from jobnb.worker.relay import Relay
 from jobnb.worker.request import State, TaskError, TaskOutcome, TaskRequest
 
 _MEMORY_POLL_SECONDS = 0.2
-#: How often Dask is asked about the task where no plugin tells.
-_ASK_SECONDS = 0.1
 #: How long to wait for a killed process to be gone; only a process stuck in the kernel takes longer.
 _DEATH_SECONDS = 5.0
 #: How long a child that closed its channel may take to die by itself.
@@ -46,8 +44,8 @@ class Supervision:
         Where output and progress go.
     wake
         Told by the plugin; also woken by the child's death.
-    ask
-        ``ask(first)`` says what became of the task: None, "cancel" or "lost".
+    ask, ask_seconds
+        ``ask()`` says what became of the task: None, "cancel" or "lost"; and how often to ask.
     """
 
     def __init__(
@@ -59,7 +57,8 @@ class Supervision:
         ring: LogRing,
         relay: Relay,
         wake: Wake,
-        ask: Callable[[bool], str | None],
+        ask: Callable[[], str | None],
+        ask_seconds: float,
     ) -> None:
         self._request = request
         self._payload = payload
@@ -68,6 +67,7 @@ class Supervision:
         self._relay = relay
         self._wake = wake
         self._ask = ask
+        self._ask_seconds = ask_seconds
         self._streams = {"out": Stream("stdout", ring), "err": Stream("stderr", ring)}
         self._own_progress = False
         self._artifacts: dict[str, bytes] = {}
@@ -112,7 +112,7 @@ class Supervision:
         selector.register(child.err, selectors.EVENT_READ, "err")
         if child.ready:
             self._begin(child)
-        self._note(self._ask(True), child)
+        self._tick(child)
         while not self._over(child):
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.pending else 0)
             if not self._hung_up:
@@ -233,9 +233,9 @@ class Supervision:
     def _tick(self, child: ChildProcess) -> None:
         now = time.monotonic()
         if now >= self._next_ask:
-            answer = self._ask(False)
-            self._next_ask = now + _ASK_SECONDS
-            self._note(answer, child)
+            # The first time at once: the task may have been cancelled before the plugin knew whom to tell.
+            self._next_ask = now + self._ask_seconds
+            self._note(self._ask(), child)
         for reason in ("lost", "cancel"):
             if reason in self._wake.reasons:
                 self._note(reason, child)

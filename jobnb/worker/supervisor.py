@@ -20,13 +20,17 @@ from distributed import Worker, get_worker
 from jobnb.errors import BlobMissing
 from jobnb.worker import blobs, cancellation, receipt
 from jobnb.worker.channel import Wake
-from jobnb.worker.host import Host, host
+from jobnb.worker.host import host
 from jobnb.worker.output import LogRing
 from jobnb.worker.relay import Relay
 from jobnb.worker.request import TaskError, TaskOutcome, TaskRequest
 from jobnb.worker.supervision import Supervision
 
 log = logging.getLogger(__name__)
+
+#: How often a supervisor asks what became of its task: often where no plugin tells it, seldom, as a safeguard, else.
+_ASK_UNTOLD_SECONDS = 0.1
+_ASK_TOLD_SECONDS = 2.0
 
 
 def run_task(request: bytes, payload: bytes, *data: bytes) -> bytes:
@@ -117,7 +121,8 @@ def _run(
             ring=ring,
             relay=relay,
             wake=wake,
-            ask=_asker(here, worker, key),
+            ask=_asker(worker, key),
+            ask_seconds=_ASK_TOLD_SECONDS if here.attached(owner) else _ASK_UNTOLD_SECONDS,
         )
         child = here.pool.take(asked.job, _slots(worker))
         outcome = supervision.run(child, blank, here.pool)
@@ -146,13 +151,11 @@ def _sender(worker: Worker | None, topic: str) -> Callable[[dict[str, object]], 
     return send
 
 
-def _asker(here: Host, worker: Worker | None, key: str) -> Callable[[bool], str | None]:
-    """Return ``ask(first)``: what became of the task, asked once at first, then only where no plugin tells."""
+def _asker(worker: Worker | None, key: str) -> Callable[[], str | None]:
+    """Return a function that says what became of the task."""
     if worker is None:
-        return lambda first: None
-    told = here.attached(str(worker.id))
-    look = functools.partial(cancellation.verdict, worker, key)
-    return lambda first: look() if first or not told else None
+        return lambda: None
+    return functools.partial(cancellation.verdict, worker, key)
 
 
 def _lost(asked: TaskRequest, message: str) -> TaskOutcome:

@@ -1,0 +1,176 @@
+"""What is said about exceptions and deaths."""
+
+from __future__ import annotations
+
+import errno
+import urllib.error
+
+import pytest
+
+from jobnb.errors import BlobMissing, DataError
+from jobnb.worker import failure
+
+
+def caught(fn) -> BaseException:
+    try:
+        fn()
+    except BaseException as error:
+        return error
+    raise AssertionError
+
+
+def raiser(error: BaseException) -> BaseException:
+    def fn():
+        raise error
+
+    return caught(fn)
+
+
+class Coded(Exception):
+    error_code = "RATE_LIMIT"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ValueError("x"), "USER_ERROR"),
+        (SystemExit(2), "USER_ERROR"),
+        (KeyboardInterrupt(), "USER_ERROR"),
+        (ImportError("x"), "USER_ERROR"),
+        (FileNotFoundError(errno.ENOENT, "x"), "USER_ERROR"),
+        (DataError("x"), "DATA_ERROR"),
+        (BlobMissing("x"), "BLOB_MISSING"),
+        (Coded("x"), "RATE_LIMIT"),
+        (MemoryError(), "MEMORY_ERROR"),
+        (ConnectionRefusedError(), "NETWORK_ERROR"),
+        (TimeoutError(), "NETWORK_ERROR"),
+        (OSError(errno.EHOSTUNREACH, "x"), "NETWORK_ERROR"),
+        (urllib.error.URLError(ConnectionRefusedError()), "NETWORK_ERROR"),
+        (urllib.error.URLError("bad address"), "USER_ERROR"),
+    ],
+)
+def test_codes(error, code):
+    assert failure.code_of(error) == code
+
+
+def test_network_errors_of_libraries_by_name():
+    transport = type("ConnectionError", (OSError,), {"__module__": "requests.exceptions"})
+    assert failure.code_of(transport()) == "NETWORK_ERROR"
+    own = type("ConnectionError", (Exception,), {"__module__": "mine"})
+    assert failure.code_of(own()) == "USER_ERROR"
+
+
+def test_where_is_the_users_line_even_inside_a_library():
+    import json
+
+    found = failure.describe(caught(lambda: json.loads("{")))
+    assert found.where.endswith("in <lambda>")
+    assert "test_worker_failure.py" in found.where
+    assert found.type == "json.decoder.JSONDecodeError"
+
+
+def test_deep_tracebacks_are_capped():
+    def down(n):
+        if n == 0:
+            raise ValueError("deep")
+        even(n - 1)
+
+    def even(n):
+        down(n)
+
+    text = failure.render(caught(lambda: down(200)))
+    assert text.count("  File ") <= 21
+    assert "frames left out" in text
+    assert "ValueError: deep" in text
+    assert len(failure.render(raiser(ValueError("x" * 100_000)))) < 8_200
+
+
+def test_recursion_error_can_be_described():
+    def forever():
+        forever()
+
+    assert failure.describe(caught(forever)).type == "RecursionError"
+
+
+def test_causes_and_groups_are_shown():
+    def chain():
+        try:
+            raise KeyError("cause")
+        except KeyError as error:
+            raise ExceptionGroup("several", [ValueError("inner")]) from error
+
+    text = failure.render(caught(chain))
+    assert "KeyError: 'cause'" in text
+    assert "ValueError: inner" in text
+
+
+def test_an_exception_that_cannot_be_shown():
+    class Broken(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    assert "cannot be shown" in failure.describe(raiser(Broken())).message
+
+
+@pytest.mark.parametrize(
+    ("filename", "name"),
+    [
+        ("<ipython-input-3-abc>", "In[3]"),
+        ("/tmp/ipykernel_42/1234.py", "<notebook cell>"),
+        ("/home/me/prices.py", "/home/me/prices.py"),
+    ],
+)
+def test_cells_are_named(filename, name):
+    assert failure.cell_name(filename) == name
+    space: dict = {}
+    exec(compile("def f():\n    raise ValueError('x')\n", filename, "exec"), space)
+    assert failure.describe(caught(space["f"])).where == f"{name}:2 in f"
+
+
+def test_missing_module_names_the_folder():
+    hint = failure.describe(raiser(ModuleNotFoundError("x")), cwd="/home/me").hint
+    assert "/home/me" in hint
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (11, "CHILD_CRASHED", "SIGSEGV"),
+        (3 << 8, "CHILD_CRASHED", "exit status 3"),
+        (9, "CHILD_CRASHED", "SIGKILL"),
+        (None, "CHILD_CRASHED", "nobody saw"),
+    ],
+)
+def test_deaths(status, code, said):
+    found = failure.death(status)
+    assert found.code == code
+    assert said in found.message
+
+
+def test_death_near_the_limit_is_about_memory():
+    found = failure.death(9, near_limit=True)
+    assert found.code == "MEMORY_ERROR"
+    assert "out-of-memory" in found.message
+
+
+def test_report_of_faulthandler():
+    words = [
+        "Fatal Python error: Segmentation fault",
+        "",
+        "Current thread 0x1 (most recent call first):",
+        f'  File "{failure._STDLIB}ctypes/__init__.py", line 5 in string_at',
+        '  File "/tmp/ipykernel_42/99.py", line 7 in crash',
+        f'  File "{failure._HERE}/child.py", line 1 in main',
+        '  File "<string>", line 1 in <module>',
+        "",
+        "Extension modules: numpy (total: 1)",
+    ]
+    found = failure.death(11, words=words)
+    assert found.where == "<notebook cell>:7 in crash"
+    assert "child.py" not in found.traceback
+    assert "Extension" not in found.traceback
+
+
+def test_versions():
+    assert failure.versions()["python"].count(".") == 2
+    assert failure.version_mismatch("3.10.1", "3.11.2").code == "VERSION_MISMATCH"
