@@ -13,16 +13,19 @@ if TYPE_CHECKING:
 
 def load(ipython: InteractiveShell) -> None:
     """Register ``%job``, ``%%job`` and their completion; doing it twice does no harm."""
-    from jobnb.notebook import completion, magic
+    from jobnb.notebook.completion import register as register_completion
+    from jobnb.notebook.magic import register as register_magic
 
-    magic.register(ipython)
-    completion.register(ipython)
+    register_magic(ipython)
+    register_completion(ipython)
 
 
 def unload(ipython: InteractiveShell) -> None:
     """Take the magic and its completion away and stop the thread that draws cards."""
-    from jobnb.notebook import completion, magic, ui
+    from jobnb.notebook.completion import unregister as unregister_completion
+    from jobnb.notebook.magic import unregister as unregister_magic
+    from jobnb.notebook.ui import stop
 
-    completion.unregister(ipython)
-    magic.unregister(ipython)
-    ui.stop()
+    unregister_completion(ipython)
+    unregister_magic(ipython)
+    stop()

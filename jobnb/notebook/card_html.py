@@ -6,7 +6,8 @@ must never hold a script or anything from elsewhere, and it stays readable where
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from jobnb.job import JobRecord, JobView, Status
@@ -263,17 +264,35 @@ def _heat(job: JobRecord) -> str:
     objective = str(summary.get("objective") or "value")
     row, col = str(raw.get("row", "")), str(raw.get("col", ""))
     at = words.part(words.part(summary, "best"), "params")
-    best = None
-    if at.get(row) in rows and at.get(col) in cols:
-        best = (list(rows).index(at[row]), list(cols).index(at[col]))
+    where = (_place(rows, at.get(row)), _place(cols, at.get(col)))
+    best = None if where[0] is None or where[1] is None else (where[0], where[1])
     label = f"heat map of {objective} over {row} and {col}" + (f", best at {look.params(at)}" if at else "")
     drawn = svg.heat(len(rows), len(cols), cells, best=best, maximize=maximize, label=label)
     if drawn is None:
         return ""
-    block = "" if drawn.block == (1, 1) else f" · blocks of {drawn.block[0]} × {drawn.block[1]}, the best of each"
+    per = _per_cell(summary, row, len(rows)) * drawn.block[0] * _per_cell(summary, col, len(cols)) * drawn.block[1]
+    block = f" · a cell shows the best of about {round(per)}" if per >= 1.2 else ""
     span = (
         f"rows {row} {look.number(rows[0])}…{look.number(rows[-1])} · "
         f"columns {col} {look.number(cols[0])}…{look.number(cols[-1])}{block}"
     )
     legend = svg.legend(drawn.low, drawn.high, objective, maximize)
     return f'{drawn.svg}<p class="jn-foot">{escape(objective)} {legend} · {escape(span)}</p>'
+
+
+def _place(axis: Sequence[object], value: object) -> int | None:
+    """Return where a value lies on an axis whose entries may be the first values of bins."""
+    if value in axis:
+        return list(axis).index(value)
+    numbers = svg.finite([*axis, value])
+    if any(map(math.isnan, numbers)):
+        return None
+    ups = [i for i, n in enumerate(numbers[:-1]) if (n <= numbers[-1]) == (numbers[0] <= numbers[-2])]
+    return ups[-1] if ups else None
+
+
+def _per_cell(summary: Mapping[str, object], name: str, shown: int) -> float:
+    for axis in words.items(summary, "space"):
+        if isinstance(axis, (list, tuple)) and len(axis) == 4 and axis[0] == name and isinstance(axis[1], int):
+            return axis[1] / shown
+    return 1.0

@@ -19,7 +19,7 @@ _DRAWDOWN = 32
 #: More points than this on a line cannot be seen and only fatten the saved notebook.
 _POINTS = 280
 #: Above this many cells a heat map is drawn in blocks, each showing its best cell.
-_CELLS = 3000
+_CELLS = 4700
 #: Beyond this ratio of highest to lowest equity only a logarithmic scale shows the early years.
 _LOG_RATIO = 6.0
 

@@ -216,16 +216,17 @@ def foot(job: JobRecord) -> list[str]:
             name, count, first, last = axis
             span = look.number(first) if count == 1 else f"{look.number(first)}…{look.number(last)} ({count})"
             shown.append(f"{name} {span}")
-    data = part(summary, "data")
+    data = part(summary, "data") or part(job.params, "data")
     if data.get("name"):
         shown.append(str(data["name"]))
     if data.get("start") and data.get("end"):
         shown.append(f"{_day(data['start'])} to {_day(data['end'])}")
     if isinstance(bars := data.get("bars"), (int, float)):
         shown.append(look.plural(bars, "bar"))
-    said = summary.get("conventions")
-    texts = [str(t) for t in (said.values() if isinstance(said, Mapping) else items(summary, "conventions")) if t]
-    for name, value in part(summary, "options").items():
+    told = summary if "conventions" in summary else job.params
+    said = told.get("conventions")
+    texts = [str(t) for t in (said.values() if isinstance(said, Mapping) else items(told, "conventions")) if t]
+    for name, value in (part(summary, "options") or part(job.params, "options")).items():
         named = name.replace("_", " ")
         if name == "conventions" or value in (None, 0, "") or any(t.startswith(named) for t in texts):
             continue
@@ -271,15 +272,19 @@ def top(job: JobRecord, most: int = 5) -> Table | None:
     objective = str((job.summary or {}).get("objective") or "value")
     metrics = [objective] if any("value" in row for row in rows) else []
     known = ("sharpe_ratio", "total_return", "max_drawdown", "trades")
-    metrics += [m for m in known if m != objective and any(m in row for row in rows)]
+    metrics += [m for m in known if m != objective and any(_of(row, m) is not None for row in rows)]
     body = tuple(
         (
             *(look.number(part(row, "params").get(name)) for name in names),
-            *(look.metric(m, row.get("value") if m == objective else row.get(m)) for m in metrics),
+            *(look.metric(m, row.get("value") if m == objective else _of(row, m)) for m in metrics),
         )
         for row in rows
     )
     return Table(head=(*names, *(look.HEADS.get(m, look.label(m)) for m in metrics)), rows=body)
+
+
+def _of(row: Mapping[str, object], metric: str) -> object:
+    return part(row, "metrics").get(metric, row.get(metric))
 
 
 def sweep_errors(job: JobRecord, most: int = 3) -> list[str]:

@@ -1,0 +1,356 @@
+"""``%job`` and ``%%job``: a skin that parses a line, calls the manager, draws the card and returns the job.
+
+Runs in the kernel. Bad input is IPython's ``UsageError`` of one line and nothing is enqueued. Loading this module must
+import nothing heavy; the manager is asked for when a command needs it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+
+from jobnb.errors import JobFailed, JobnbError, UsageProblem
+from jobnb.job import Job
+from jobnb.notebook import grammar, namespace
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from jobnb.manager import JobManager
+    from jobnb.option import Options
+
+#: The variable that always holds the last job.
+LAST = "_job"
+
+
+@magics_class
+class JobMagics(Magics):
+    """The magic and what it knows of the notebook."""
+
+    @no_var_expand  # braces and dollars belong to the user's Python
+    @line_cell_magic
+    def job(self, line: str, cell: str | None = None) -> object:
+        """Run long work as jobs that outlive this kernel.
+
+        %job backtest SmaCross --data prices fast=10 slow=30 commission=0.001 -o bt
+        %job optimize SmaCross --data prices fast=5:50 slow=10:200:2 --objective sharpe_ratio
+        %job submit my_function(a, b=2) --priority high --timeout 60
+        %%job --name load -o prices          the cell runs as a job, its results come back
+
+        %job list --status running           %job logs ID --tail 20
+        %job show ID                         %job result ID
+        %job wait ID --timeout 5m            %job retry ID
+        %job cancel ID                       %job rerun ID --priority high
+        %job status                          %job connect tcp://host:8786
+
+        A job command returns at once with the Job, draws its card, and keeps the job in `_job` (and in NAME with
+        `-o NAME`; `bt = %job …` works too). ID is an id, the beginning of one, a name, or a variable that holds a job;
+        without an ID the last job is meant.
+
+        Values: fast=10, mode=close, size="two words", and cost=@fee for the value of a variable. To search:
+        fast=5:50 and slow=10:200:2 are Python ranges (stop left out), risk=0.1:0.5:0.1 works with fractions,
+        fast=5,10,20 is a list. --constraint "p.fast < p.slow" leaves combinations out.
+
+        Options of all jobs: --name --priority (low, normal, high, critical) --timeout --memory-limit --tag --queue
+        --run-at --seed -o
+
+        The variables a %%job cell reads are taken by value. Those named by -o are set when the job has completed;
+        after `%job wait` they surely are.
+        """
+        try:
+            if cell is not None:
+                return self._cell(grammar.parse_cell(line), cell)
+            parsed = grammar.parse(line)
+            run: Callable[[grammar.Parsed], object] = getattr(self, f"_{parsed.command}")
+            return run(parsed)
+        except UsageProblem as error:
+            raise UsageError(_line(error.message)) from None
+        except JobFailed:
+            # It shows the job's own traceback.
+            raise
+        except JobnbError as error:
+            raise UsageError(_line(f"{error.code}: {error.message}")) from None
+        except TimeoutError as error:
+            raise UsageError(_line(str(error))) from None
+
+    # Commands that make jobs
+
+    def _backtest(self, said: grammar.Parsed) -> Job:
+        space = self._space
+        strategy = namespace.strategy(space, said.words[0])
+        data = namespace.prices(space, said.text("data"), "backtest")
+        _known_settings(strategy, said)
+        params: dict[str, Any] = {
+            name: namespace.setting(space, name, grammar.value(text, name)) for name, text in said.settings.items()
+        }
+        for name, text in said.settings.items():
+            if isinstance(params[name], str) and ":" in text:
+                raise UsageProblem(f"{name}={text} is a range; a backtest takes one value. Use %job optimize.")
+        options, out = self._options(said), self._out(said)
+        made: Any = strategy
+        frame: Any = data
+        job = self._manager.backtest(made, frame, params, options, data_name=said.text("data"))
+        return self._made(job, out)
+
+    def _optimize(self, said: grammar.Parsed) -> Job:
+        from jobnb.research.options import ENGINE_OPTIONS
+
+        space = self._space
+        strategy = namespace.strategy(space, said.words[0])
+        data = namespace.prices(space, said.text("data"), "optimize")
+        _known_settings(strategy, said)
+        search: dict[str, Any] = {}
+        engine: dict[str, Any] = {}
+        for name, text in said.settings.items():
+            if name in ENGINE_OPTIONS:
+                engine[name] = namespace.setting(space, name, grammar.value(text, name))
+                continue
+            several = grammar.candidates(text, name)
+            value = namespace.setting(space, name, grammar.value(text, name) if several is None else several)
+            search[name] = [value] if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") else value
+        if not search:
+            names = namespace.parameters(strategy)
+            hint = " ".join(f"{n}=5:50" for n in names[:2]) or "fast=5:50"
+            raise UsageProblem(f"%job optimize needs parameters to try, such as {hint}")
+        if said.flags.get("minimize") and said.flags.get("maximize"):
+            raise UsageProblem("--minimize and --maximize cannot both be meant.")
+        more: dict[str, Any] = {k: v for k in ("objective", "method") if (v := said.text(k)) is not None}
+        if (kept := said.text("constraint")) is not None:
+            more["constraint"] = namespace.constraint(space, kept)
+        if said.flags.get("minimize") or said.flags.get("maximize"):
+            more["maximize"] = bool(said.flags.get("maximize"))
+        options, out = self._options(said), self._out(said)
+        made: Any = strategy
+        frame: Any = data
+        more["data_name"] = said.text("data")
+        job = self._manager.optimize(made, frame, search, options, **more, **engine)
+        return self._made(job, out)
+
+    def _submit(self, said: grammar.Parsed) -> Job:
+        fn, args, kwargs = namespace.evaluate(self._space, said.call)
+        options, out = self._options(said), self._out(said)
+        return self._made(self._manager.submit(fn, args, kwargs, options), out)
+
+    def _cell(self, said: grammar.Parsed, source: str) -> Job:
+        from jobnb.errors import Unpicklable
+        from jobnb.notebook import cards, cell
+
+        wanted = grammar.names(text) if (text := said.text("o")) is not None else ()
+        tree = cell.check(source, wanted)
+        reads = cell.capture(tree, self._space)
+        for name, value in reads.items():
+            if isinstance(value, Job):
+                raise UsageProblem(
+                    f"the cell reads {name}, a Job. Take its value first: {name}_value = {name}.result()"
+                )
+        options = self._options(said)
+        if not options.name:
+            options = options.merge(name=cell.title(source))
+        filename = f"<job cell {getattr(self.shell, 'execution_count', 0)}>"
+        shown = {"reads": ", ".join(reads), "results": ", ".join(wanted)}
+        try:
+            job = self._manager.submit(
+                cell.run_cell,
+                (source, reads, wanted, filename),
+                {},
+                options,
+                kind="cell",
+                params={k: v for k, v in shown.items() if v},
+            )
+        except Unpicklable as error:
+            raise UsageProblem(_culprit(reads) or error.message) from None
+        self._made(job, ())
+        if wanted:
+            cards.deliver(job, wanted, self._space)
+        return job
+
+    def _retry(self, said: grammar.Parsed) -> Job:
+        out = self._out(said)
+        return self._made(self._manager.retry(self._one(said).id), out)
+
+    def _rerun(self, said: grammar.Parsed) -> Job:
+        out = self._out(said)
+        changes = said.job_options()
+        self._options(said)  # refuses a bad value before anything is submitted
+        return self._made(self._manager.rerun(self._one(said).id, **changes), out)
+
+    # Commands that look at jobs
+
+    def _list(self, said: grammar.Parsed) -> object:
+        from jobnb.job import utcnow
+        from jobnb.notebook.outputs import JobTable
+
+        limit = grammar.count(text, "--limit") if (text := said.text("limit")) else 20
+        records = self._manager.records(
+            status=said.text("status"), kind=said.text("kind"), tag=said.text("tag"), limit=limit
+        )
+        return JobTable([Job(r.id, self._manager) for r in records], records, utcnow())
+
+    def _show(self, said: grammar.Parsed) -> Job:
+        from jobnb.notebook import cards
+
+        jobs = self._several(said)
+        for job in jobs:
+            cards.show(job, again=True)
+        return jobs[-1]
+
+    def _wait(self, said: grammar.Parsed) -> Job:
+        from jobnb.notebook import waiting
+
+        jobs = self._several(said)
+        waiting.wait(self._manager, jobs, timeout=self._timeout(said))
+        return jobs[-1]
+
+    def _cancel(self, said: grammar.Parsed) -> object:
+        from jobnb.notebook.outputs import Text
+
+        lines = []
+        for job in self._several(said):
+            asked = self._manager.cancel(job.id)
+            record = self._manager.record(job.id)
+            how = "cancelling" if asked else f"had ended already ({record.status})"
+            lines.append(f"{record.id} {record.name}: {how}")
+        return Text("\n".join(lines))
+
+    def _logs(self, said: grammar.Parsed) -> object:
+        from jobnb.notebook.outputs import Text
+
+        tail = grammar.count(text, "--tail") if (text := said.text("tail")) else None
+        lines = self._manager.log(self._one(said).id, tail=tail)
+        return Text("\n".join(line.text for line in lines))
+
+    def _result(self, said: grammar.Parsed) -> object:
+        from jobnb.notebook import waiting
+
+        out = self._out(said)
+        job = self._one(said)
+        partial = bool(said.flags.get("partial"))
+        if not partial:
+            waiting.wait(self._manager, [job], timeout=self._timeout(said), draw=False)
+        value = self._manager.result(job.id, timeout=self._timeout(said), partial=partial)
+        for name in out:
+            self._space[name] = value
+        return None if out else value
+
+    def _status(self, said: grammar.Parsed) -> object:
+        from jobnb.notebook.outputs import Text
+
+        return Text(self._manager.status_line())
+
+    def _connect(self, said: grammar.Parsed) -> object:
+        self._manager.connect(cluster=said.words[0] if said.words else None)
+        return self._status(said)
+
+    def _help(self, said: grammar.Parsed) -> object:
+        from jobnb.notebook.outputs import Text
+
+        return Text(inspect.getdoc(JobMagics.job) or grammar.page())
+
+    # Shared
+
+    @property
+    def _space(self) -> dict[str, Any]:
+        space: dict[str, Any] = self.shell.user_ns
+        return space
+
+    @property
+    def _manager(self) -> JobManager:
+        from jobnb.manager import get_job_manager
+
+        return get_job_manager()
+
+    def _options(self, said: grammar.Parsed) -> Options:
+        from jobnb.option import Options
+
+        return Options().merge(**said.job_options())
+
+    def _out(self, said: grammar.Parsed) -> tuple[str, ...]:
+        text = said.text("o")
+        if text is None:
+            return ()
+        found = grammar.names(text)
+        if len(found) > 1:
+            raise UsageProblem(f"-o {text} names {len(found)} variables; there is one job to keep.")
+        return found
+
+    def _timeout(self, said: grammar.Parsed) -> float | None:
+        from jobnb.option import seconds
+
+        text = said.text("timeout")
+        return None if text is None else seconds(text, "timeout")
+
+    def _made(self, job: Job, out: tuple[str, ...]) -> Job:
+        from jobnb.notebook import cards
+
+        self._space[LAST] = job
+        for name in out:
+            self._space[name] = job
+        cards.show(job, again=True)
+        return job
+
+    def _one(self, said: grammar.Parsed) -> Job:
+        return self._several(said)[0]
+
+    def _several(self, said: grammar.Parsed) -> list[Job]:
+        return [self._find(word) for word in said.words] or [self._last()]
+
+    def _find(self, word: str) -> Job:
+        word = word.rstrip(",")
+        held = self._space.get(word)
+        return held if isinstance(held, Job) else self._manager.get(word)
+
+    def _last(self) -> Job:
+        held = self._space.get(LAST)
+        if isinstance(held, Job):
+            return held
+        newest = self._manager.jobs(limit=1)
+        if not newest:
+            raise UsageProblem("there is no job yet. `%job` alone shows how to make one.")
+        return newest[0]
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _known_settings(strategy: object, said: grammar.Parsed) -> None:
+    """Refuse a parameter that the strategy does not declare; the manager knows best where it declares none."""
+    from jobnb.errors import unknown
+    from jobnb.research.options import ENGINE_OPTIONS
+
+    declared = getattr(strategy, "parameters", None)
+    if not hasattr(declared, "keys"):
+        return
+    known = [*namespace.parameters(strategy), *sorted(ENGINE_OPTIONS)]
+    for name in said.settings:
+        if name not in known:
+            raise unknown("parameter", name, known, of=said.words[0])
+
+
+def _culprit(reads: dict[str, object]) -> str:
+    """Return a sentence naming the captured variable that cannot be sent, or an empty string."""
+    import cloudpickle
+
+    for name, value in reads.items():
+        try:
+            cloudpickle.dumps(value)
+        except Exception as error:  # noqa: BLE001  (any class may raise anything when it is pickled)
+            return f"the cell reads {name} ({type(value).__name__}), which cannot be sent to a job: {error}"
+    return ""
+
+
+def register(ipython: InteractiveShell) -> None:
+    """Add ``%job`` and ``%%job`` to a shell, once."""
+    if not isinstance(ipython.magics_manager.registry.get("JobMagics"), JobMagics):
+        ipython.register_magics(JobMagics)
+
+
+def unregister(ipython: InteractiveShell) -> None:
+    """Take ``%job`` and ``%%job`` out of a shell."""
+    ipython.magics_manager.registry.pop("JobMagics", None)
+    for kind in ("line", "cell"):
+        ipython.magics_manager.magics[kind].pop("job", None)
