@@ -74,9 +74,10 @@ def _demo(manager: JobManager, said: argparse.Namespace) -> int:
 
 
 def _list(manager: JobManager, said: argparse.Namespace) -> int:
-    from jobnb.notebook.card_text import table
+    from jobnb.job import utcnow
+    from jobnb.notebook.outputs import JobTable
 
-    print(table(manager.records(said.status, said.kind, limit=said.limit)))
+    print(JobTable([], manager.records(said.status, said.kind, limit=said.limit), utcnow()))
     return 0
 
 
