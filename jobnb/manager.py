@@ -12,35 +12,32 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from jobnb import config
+from jobnb import config, results
+from jobnb.coroutines import Coroutines
 from jobnb.daemon import EMBEDDED, Daemon
 from jobnb.errors import (
-    JobCancelled,
-    JobFailed,
-    JobnbError,
     ServiceUnavailable,
     UnknownName,
     UsageProblem,
     did_you_mean,
 )
-from jobnb.job import Attempt, Job, JobRecord, JobView, LogLine, Outcome, Status, utcnow
+from jobnb.job import Attempt, Job, JobRecord, JobView, LogLine, Outcome, Status
 from jobnb.option import Options
+from jobnb.shown import shown as shown_arguments
 from jobnb.store import Store
 from jobnb.store.jobs import NewJob
+from jobnb.waiter import POLL_SECONDS, Waiter
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from jobnb.research.bars import Bars
 
-WAIT_POLL_SECONDS = 0.005
-SERVICE_CHECK_SECONDS = 1.0
 
-
-class JobManager:
+class JobManager(Coroutines):
     """Submits jobs and looks after them.
 
     Parameters
@@ -63,7 +60,6 @@ class JobManager:
         self._daemon: Daemon | None = None
         self._thread: Any = None
         self._cluster = EMBEDDED
-        self._tracked: Any = None
 
     # Where it works
 
@@ -181,8 +177,8 @@ class JobManager:
             if lease is not None and "address" in lease.info:
                 break
             if time.monotonic() > ends or self.daemon.gave_up():
-                raise ServiceUnavailable(self._why_no_service())
-            time.sleep(WAIT_POLL_SECONDS)
+                raise ServiceUnavailable(self.why_no_service())
+            time.sleep(POLL_SECONDS)
         security = Security(**tls_files(self.store.home).settings())
         return Client(str(lease.info["address"]), security=security, set_as_default=False)
 
@@ -204,7 +200,7 @@ class JobManager:
         if not callable(fn):
             raise UsageProblem(f"{fn!r} is not a function. Write submit(f, 1, 2), not submit(f(1, 2)).")
         work = CallWork(fn=fn, args=tuple(args), kwargs=dict(kwargs or {}))
-        shown = params if params is not None else _shown(args, kwargs or {})
+        shown = params if params is not None else shown_arguments(args, kwargs or {})
         return self._accept(work, kind, options or Options(), name=_name(fn), params=shown, source=fn)
 
     def map(self, fn: Callable[..., Any], items: Iterable[Any], options: Options | None = None) -> Job:
@@ -410,6 +406,10 @@ class JobManager:
         found = self.store.view(job_id, log_lines)
         if found is None:
             raise UnknownName(f"job {job_id} is not in the store any more.")
+        if found.job.status is Status.QUEUED and not found.job.note and self._thread is None:
+            lease = self.store.leases.live(found.job.cluster)
+            if lease is None or lease.info.get("state") == "starting":
+                return replace(found, job=replace(found.job, note="the service is starting"))
         return found
 
     def version(self) -> tuple[int, int]:
@@ -489,15 +489,15 @@ class JobManager:
         ServiceUnavailable
             No service could be started to run them.
         """
-        waiter = _Waiter(self, ids, timeout)
+        waiter = Waiter(self, ids, timeout)
         while not waiter.over():
-            time.sleep(WAIT_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     async def wait_async(self, job_id: str) -> Any:
         """Wait without blocking the event loop, so that buttons work meanwhile; return the job's result."""
-        waiter = _Waiter(self, [job_id], None)
+        waiter = Waiter(self, [job_id], None)
         while not waiter.over():
-            await asyncio.sleep(WAIT_POLL_SECONDS * 4)
+            await asyncio.sleep(POLL_SECONDS * 4)
         return self.result(job_id)
 
     def result(self, job_id: str, timeout: float | None = None, *, partial: bool = False) -> Any:
@@ -505,25 +505,8 @@ class JobManager:
         if not partial:
             self.wait([job_id], timeout)
         job = self.record(job_id)
-        error = job.error
-        whole = job.status is Status.COMPLETED
-        if not whole and not (partial and job.plan.get("type") != "single"):
-            if job.status is Status.CANCELLED:
-                kept = f" {job.done:,} of {job.items:,} items are kept: result(partial=True)." if job.done else ""
-                raise JobCancelled(
-                    f"job {job.id} ({job.name}) was cancelled by {job.cancelled_by or 'somebody'}.{kept}"
-                )
-            if job.status is Status.FAILED and error is not None:
-                where = f" at {error.where}" if error.where else ""
-                hint = f" {error.hint}" if error.hint else ""
-                raise JobFailed(
-                    f"job {job.id} ({job.name}) failed: {error.code}: {error.line}{where}.{hint}",
-                    job_id=job.id,
-                    error_code=error.code,
-                    traceback=error.traceback,
-                )
-            raise UsageProblem(f"job {job.id} is {job.status} and has no partial result; wait for it: result().")
-        return _load(job.plan, self.store.tasks.results(job_id))
+        results.check(job, partial=partial)
+        return results.load(job.plan, self.store.tasks.results(job_id))
 
     def outcome(self, job_id: str) -> Outcome | None:
         """Return how a job ended in the words of the seed systems, or None while it has not."""
@@ -538,110 +521,17 @@ class JobManager:
         """Ask for a job's end; False if it had ended. A running one is dead within a second."""
         return self.store.jobs.request_cancel(job_id, _who())
 
-    def _why_no_service(self) -> str:
+    def service_gave_up(self) -> bool:
+        """Tell whether a service that was started here has ended without ever being in charge."""
+        return self._thread is None and self.daemon.gave_up()
+
+    def why_no_service(self) -> str:
+        """Return what to tell somebody who waits for a service that does not come up."""
         tail = self.daemon.log_tail()
         return (
             f"the jobnb service for {self._cluster!r} did not start. Run `jobnb doctor`. "
             f"The end of {self.daemon.log}:\n{tail}"
         )
-
-    # The coroutine API of the seed systems
-
-    async def create_job(
-        self,
-        job_type: str,
-        params: Mapping[str, Any],
-        executor: Callable[..., Any],
-        run_sync: bool = True,
-    ) -> str:
-        """Create a job and return its id.
-
-        Parameters
-        ----------
-        job_type : JobType or str
-        params : mapping
-            Handed to the executor.
-        executor : callable
-            ``executor(params, progress_callback)``; ``progress_callback(current, total, message)`` moves the card.
-        run_sync : bool, default True
-            False where the executor is a coroutine function.
-        """
-        from jobnb.work import ExecutorCall
-
-        call = ExecutorCall(executor=executor, run_sync=run_sync)
-        kind = str(getattr(job_type, "value", job_type))
-        options = Options(name=_name(executor))
-        job = await asyncio.to_thread(
-            self.submit, call, (dict(params),), None, options, kind=kind, params=_shown((), params)
-        )
-        return job.id
-
-    def get_job(self, job_id: str) -> Job | None:
-        """Return the job of that id, or None."""
-        return Job(job_id, self) if self.store.jobs.get(job_id) else None
-
-    def get_all_jobs(self, job_type: str | None = None) -> list[Job]:
-        """Return all jobs, or those of one type, newest first."""
-        kind = None if job_type is None else str(getattr(job_type, "value", job_type))
-        return self.jobs(kind=kind, limit=-1)
-
-    async def cancel_job(self, job_id: str) -> bool:
-        """Cancel a job and wait until it is dead; False if it had ended already."""
-        if not self.cancel(job_id):
-            return False
-        waiter = _Waiter(self, [job_id], 30.0)
-        while not waiter.over():
-            await asyncio.sleep(WAIT_POLL_SECONDS)
-        return self.record(job_id).status is Status.CANCELLED
-
-    def clear_completed(self, older_than_hours: float = 24) -> int:
-        """Remove completed and cancelled jobs that ended that long ago; return how many."""
-        before = utcnow() - timedelta(hours=older_than_hours)
-        return self.store.jobs.forget(before=before, status=[Status.COMPLETED, Status.CANCELLED])
-
-
-class _Waiter:
-    """Waits for jobs: looks at the store when something was written, and after the service now and then."""
-
-    def __init__(self, manager: JobManager, ids: Sequence[str], timeout: float | None) -> None:
-        self._manager = manager
-        self._ids = list(ids)
-        self._timeout = timeout
-        self._ends = None if timeout is None else time.monotonic() + timeout
-        self._seen: tuple[int, int] | None = None
-        self._check_at = 0.0
-
-    def over(self) -> bool:
-        now = time.monotonic()
-        version = self._manager.version()
-        if version != self._seen:
-            self._seen = version
-            if len(self._manager.store.jobs.finals(self._ids)) == len(set(self._ids)):
-                return True
-        if now >= self._check_at:
-            self._check_at = now + SERVICE_CHECK_SECONDS
-            self._manager.ensure_service()
-            if self._manager._thread is None and self._manager.daemon.gave_up():
-                raise ServiceUnavailable(self._manager._why_no_service())
-        if self._ends is not None and now >= self._ends:
-            raise TimeoutError(f"still not done after {self._timeout:g} s: {', '.join(self._ids)}. The job goes on.")
-        return False
-
-
-def _load(plan: Mapping[str, Any], parts: Sequence[bytes]) -> Any:
-    from jobnb import work
-
-    match plan.get("type"):
-        case "map":
-            return work.load_map(parts)
-        case "grid":
-            from jobnb.research.optimize import load_sweep
-
-            return load_sweep(plan["meta"], parts)
-        case "single":
-            return work.load_call(parts)
-        case other:
-            raise JobnbError(f"this jobnb does not know plans of type {other!r}. Upgrade jobnb.")
 
 
 def _stored(options: Options) -> dict[str, Any]:
@@ -654,19 +544,6 @@ def _stored(options: Options) -> dict[str, Any]:
 
 def _name(fn: Any) -> str:
     return str(getattr(fn, "__name__", None) or type(fn).__name__)
-
-
-def _shown(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments as a card shows them: plain values as they are, everything else by its type."""
-    return {**{str(i): _plain(a) for i, a in enumerate(args)}, **{str(k): _plain(v) for k, v in kwargs.items()}}
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str):
-        return value if len(value) <= 80 else value[:79] + "…"
-    return f"<{type(value).__name__}>"
 
 
 def _who() -> str:

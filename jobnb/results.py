@@ -1,0 +1,54 @@
+"""Reads back what a job's tasks gave, as its plan says. Run where somebody asks for the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobnb.errors import JobCancelled, JobFailed, JobnbError, UsageProblem
+from jobnb.job import JobRecord, Status
+
+
+def check(job: JobRecord, *, partial: bool) -> None:
+    """Raise unless the job has a result that can be read.
+
+    Raises
+    ------
+    JobFailed, JobCancelled
+        It ended without one.
+    UsageProblem
+        A part was asked for of a job that has no parts.
+    """
+    if job.status is Status.COMPLETED or (partial and job.plan.get("type") != "single"):
+        return
+    if job.status is Status.CANCELLED:
+        kept = f" {job.done:,} of {job.items:,} items are kept: result(partial=True)." if job.done else ""
+        raise JobCancelled(f"job {job.id} ({job.name}) was cancelled by {job.cancelled_by or 'somebody'}.{kept}")
+    if job.status is Status.FAILED and job.error is not None:
+        error = job.error
+        where = f" at {error.where}" if error.where else ""
+        hint = f" {error.hint}" if error.hint else ""
+        raise JobFailed(
+            f"job {job.id} ({job.name}) failed: {error.code}: {error.line}{where}.{hint}",
+            job_id=job.id,
+            error_code=error.code,
+            traceback=error.traceback,
+        )
+    raise UsageProblem(f"job {job.id} is {job.status} and has no partial result; wait for it: result().")
+
+
+def load(plan: Mapping[str, Any], parts: Sequence[bytes]) -> Any:
+    """Return the value that the finished parts make up."""
+    from jobnb import work
+
+    match plan.get("type"):
+        case "map":
+            return work.load_map(parts)
+        case "grid":
+            from jobnb.research.optimize import load_sweep
+
+            return load_sweep(plan["meta"], parts)
+        case "single":
+            return work.load_call(parts)
+        case other:
+            raise JobnbError(f"this jobnb does not know plans of type {other!r}. Upgrade jobnb.")

@@ -1,0 +1,64 @@
+"""Waiting for jobs: looks at the store when something was written, and after the service now and then.
+
+Used in the process that waits, by a blocking loop or a coroutine; it decides only whether the waiting is over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jobnb.errors import ServiceUnavailable
+
+if TYPE_CHECKING:
+    from jobnb.manager import JobManager
+
+#: Pause between two looks at the store; a look costs microseconds.
+POLL_SECONDS = 0.005
+SERVICE_CHECK_SECONDS = 1.0
+
+
+class Waiter:
+    """Waits until all of some jobs are final.
+
+    Parameters
+    ----------
+    manager : JobManager
+    ids : sequence of str
+    timeout : float or None
+        Seconds after which `over` raises TimeoutError.
+    """
+
+    def __init__(self, manager: JobManager, ids: Sequence[str], timeout: float | None) -> None:
+        self._manager = manager
+        self._ids = list(ids)
+        self._timeout = timeout
+        self._ends = None if timeout is None else time.monotonic() + timeout
+        self._seen: tuple[int, int] | None = None
+        self._check_at = 0.0
+
+    def over(self) -> bool:
+        """Tell whether all have ended; start a service that is missing.
+
+        Raises
+        ------
+        TimeoutError
+            Time is up; the jobs go on.
+        ServiceUnavailable
+            No service could be started to run them.
+        """
+        now = time.monotonic()
+        version = self._manager.version()
+        if version != self._seen:
+            self._seen = version
+            if len(self._manager.store.jobs.finals(self._ids)) == len(set(self._ids)):
+                return True
+        if now >= self._check_at:
+            self._check_at = now + SERVICE_CHECK_SECONDS
+            self._manager.ensure_service()
+            if self._manager.service_gave_up():
+                raise ServiceUnavailable(self._manager.why_no_service())
+        if self._ends is not None and now >= self._ends:
+            raise TimeoutError(f"still not done after {self._timeout:g} s: {', '.join(self._ids)}. The job goes on.")
+        return False
