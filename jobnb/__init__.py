@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from jobnb.manager import JobManager as JobManager
     from jobnb.manager import get_job_manager as get_job_manager
     from jobnb.research.bars import Bars as Bars
+    from jobnb.research.indicators import crossover as crossover
     from jobnb.research.strategy import Strategy as Strategy
-    from jobnb.research.strategy import crossover as crossover
     from jobnb.worker.context import JobContext as JobContext
     from jobnb.worker.context import current as current
     from jobnb.worker.context import progress as progress
@@ -45,7 +45,8 @@ _HOMES = {
     "jobnb.job": ("Job", "JobType", "Priority", "Progress", "Status"),
     "jobnb.manager": ("JobManager", "get_job_manager"),
     "jobnb.research.bars": ("Bars",),
-    "jobnb.research.strategy": ("Strategy", "crossover"),
+    "jobnb.research.indicators": ("crossover",),
+    "jobnb.research.strategy": ("Strategy",),
     "jobnb.worker.context": ("JobContext", "current", "progress", "track"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
