@@ -51,8 +51,22 @@ _NO_VARIANCE = 1e-12
 
 
 @compiled
+def _turns(target: Targets, turns: Whole) -> int:
+    """Write the bars at which the target differs from the bar before; no branch, so none is mispredicted."""
+    count = 0
+    before = target[0] * 0
+    for i, value in enumerate(target):
+        turns[count] = i
+        count += value != before
+        before = value
+    turns[count] = target.size
+    return count
+
+
+@compiled
 def _row(
     target: Targets,
+    turns: Whole,
     price: Floats,
     close: Floats,
     time: Floats,
@@ -68,7 +82,8 @@ def _row(
 ) -> int:
     """Run one row of targets; write its metrics to ``out`` and its fills to ``fills`` as far as they fit.
 
-    ``day_end[i]`` is the last bar of the day of bar i. Returns the number of fills.
+    ``day_end[i]`` is the last bar of the day of bar i; ``turns`` is room for n + 1 numbers. Returns the
+    number of fills.
     """
     bars = close.size
     first_end = day_end[0]
@@ -106,13 +121,11 @@ def _row(
     returned = 0.0
 
     at = 0  # everything before this bar is done
-    now = target[0] * 0
-    decided = 0
+    last_turn = _turns(target, turns)
+    turn = 0
     while at < bars:
-        # The next decision that differs, and the bar at which it fills.
-        while decided < bars and target[decided] == now:
-            decided += 1
-        until = min(decided + shift, bars)
+        # The next decision that differs from the one before is filled `shift` bars later.
+        until = min(turns[turn] + shift, bars)
 
         # From `at` up to `until` nothing is filled.
         if until > at:
@@ -188,7 +201,7 @@ def _row(
                     units = 0.0
                     at = until
                     until = bars
-                    decided = bars
+                    turn = last_turn
             if units == 0.0:
                 if cash >= peak:
                     if at - peak_at > 1:
@@ -214,8 +227,8 @@ def _row(
             break
 
         # A fill at bar `at`.
-        now = target[decided]
-        want = float(now)
+        want = float(target[turns[turn]])
+        turn += 1
         p = price[at]
         equity = cash + units * p
         if units != 0.0 and (equity <= 0.0 or want == 0.0 or (want > 0.0) != (units > 0.0)):
@@ -254,7 +267,7 @@ def _row(
             units = 0.0
             equity = cash
         if ruined:
-            decided = bars
+            turn = last_turn
         elif want != 0.0:
             missing = want * equity - units * p
             if missing > 0.0:
@@ -390,9 +403,11 @@ def evaluate(
         Number of fills of the last row.
     """
     made = 0
+    turns = np.empty(close.size + 1, dtype=np.int64)
     for m in range(rows):
         made = _row(
             targets[m],
+            turns,
             price,
             close,
             time,

@@ -53,7 +53,7 @@ def test_trades(sma_cross, google, result):
     held = AlwaysIn().load_data(google).backtest().trades
     assert held["open"].tolist() == [True]
     assert held["exit_time"][0] == google.index[-1]
-    assert sma_cross(fast=900, slow=901).load_data(google).backtest(commission=0.1).trades.dtypes["open"] == bool
+    assert sma_cross(fast=900, slow=901).load_data(google).backtest(commission=0.1).trades["open"].dtype.kind == "b"
 
 
 def test_no_trades_is_an_empty_table(google):
