@@ -29,8 +29,13 @@ class ProtocolError(Exception):
 
 
 def _pack(message: Message) -> tuple[bytes, bytes]:
-    body = msgpack.packb(message)
+    body = msgpack.packb(message, default=_plain)
     return _HEADER.pack(len(body)), body
+
+
+def _plain(value: Any) -> Any:
+    # Summaries are made of plain values, but numpy's scalars slip in easily.
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 class _Frames:

@@ -13,8 +13,12 @@ import itertools
 import os
 import pickle
 import resource
+import select
+import signal
 import socket
 import sys
+import threading
+import time
 import traceback
 from typing import Any, NoReturn
 
@@ -28,10 +32,13 @@ from jobnb.worker.request import TaskError
 #: Dask's and msgpack's own limits are near 4 GiB; a result this large belongs into a file.
 _LARGEST_RESULT_BYTES = 2 << 30
 
+#: How long a child may take to leave by itself after the supervisor has hung up.
+_LEAVE_SECONDS = 1.0
+
 preload = surroundings.preload
 
 
-def main(sock_fd: int, out_fd: int, err_fd: int, parent: int) -> NoReturn:
+def main(sock_fd: int, out_fd: int, err_fd: int, parent: int, *, watchdog: bool = False) -> NoReturn:
     """Be a child until the supervisor hangs up.
 
     Parameters
@@ -40,18 +47,24 @@ def main(sock_fd: int, out_fd: int, err_fd: int, parent: int) -> NoReturn:
         This end of the channel, and the pipes to write output to.
     parent
         The process to die with.
+    watchdog
+        Whether to watch the channel from a thread, where nobody else would end this process when the worker is
+        gone. A forked child has its fork server, and stays free of threads: jobs like to fork.
     """
     surroundings.own_group()
     die_with_parent(parent)
     surroundings.reset_signals()
     surroundings.own_descriptors(out_fd, err_fd)
-    surroundings.no_core_dumps()
+    surroundings.be_expendable()
+    surroundings.c_stdio_by_line()
     surroundings.fresh_main()
     surroundings.show_logging()
     faulthandler.enable(2, all_threads=False)
     # What the parent registered is not for a child to run.
     atexit._clear()
     child = Child(ChildChannel(socket.socket(fileno=sock_fd)))
+    if watchdog:
+        threading.Thread(target=_watch, args=(sock_fd,), name="jobnb-watchdog", daemon=True).start()
     # A process that the job forks must neither write into the channel nor keep it open.
     os.register_at_fork(after_in_child=child.disown)
     status = 0
@@ -73,7 +86,18 @@ def main(sock_fd: int, out_fd: int, err_fd: int, parent: int) -> NoReturn:
 def spawned(sock_fd: int, out_fd: int, err_fd: int, parent: int) -> NoReturn:
     """Be a child that was started afresh instead of forked."""
     preload()
-    main(sock_fd, out_fd, err_fd, parent)
+    main(sock_fd, out_fd, err_fd, parent, watchdog=True)
+
+
+def _watch(sock_fd: int) -> None:
+    """Wait for the supervisor to hang up; what does not leave by itself soon after is killed with its group."""
+    poll = select.poll()
+    poll.register(sock_fd, 0)  # hang-ups and errors are always reported
+    # In turns, because a descriptor stays open, also for the supervisor, for as long as a thread waits on it.
+    while not poll.poll(1000):
+        pass
+    time.sleep(_LEAVE_SECONDS)
+    os.killpg(0, signal.SIGKILL)
 
 
 class Child:
@@ -124,12 +148,13 @@ class Child:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):  # a job may have closed or replaced them
                 stream.flush()
+        surroundings.flush_c_stdio()
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
             "k": "end",
             **end,
             "done": meter.done,
-            "progress": meter.progress,
+            "progress": meter.plain(),
             "cpu": _cpu_seconds() - cpu_before,
             "rss": used * (1 if sys.platform == "darwin" else 1024),
         }

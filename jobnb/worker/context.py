@@ -63,7 +63,18 @@ class Meter:
         """Send what was not sent yet."""
         if self._dirty:
             self._dirty = False
-            self._send({"k": "progress", "done": self.done, "p": self.progress})
+            self._send({"k": "progress", "done": self.done, "p": self.plain()})
+
+    def plain(self) -> tuple[float, float | None, str] | None:
+        """Return the progress in plain numbers: users count in numpy's, too."""
+        if self.progress is None:
+            return None
+        current, total, message = self.progress
+        return _plain(current), None if total is None else _plain(total), str(message)
+
+
+def _plain(number: float) -> float:
+    return number if type(number) in (int, float) else float(number)
 
 
 class JobContext:

@@ -17,8 +17,8 @@ def _load() -> ctypes.CDLL | None:
     return ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-# Loaded once: dlopen in a freshly forked child would cost more than the call itself.
-_LIBC = _load()
+#: The C library, on Linux. Loaded once: dlopen in a freshly forked child would cost more than the call itself.
+LIBC = _load()
 
 
 def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> bool:
@@ -36,9 +36,9 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> bool:
     bool
         Whether the kernel will do so.
     """
-    if _LIBC is None:
+    if LIBC is None:
         return False
-    done = bool(_LIBC.prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0) == 0)
+    done = bool(LIBC.prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0) == 0)
     if os.getppid() != parent:
         os._exit(1)
     return done

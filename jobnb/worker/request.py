@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgpack
 
@@ -47,14 +47,21 @@ class _Wire:
         VersionMismatch
             When the peer speaks another version of the wire format.
         """
-        raw = msgpack.unpackb(data, use_list=False)
+        raw = msgpack.unpackb(data)
         if raw.get("v") != WIRE_VERSION:
             raise VersionMismatch(
                 f"{cls.__name__} of wire version {raw.get('v')!r}, this process speaks {WIRE_VERSION}: "
                 "install the same jobnb on the service and the workers."
             )
         known = {f.name for f in fields(cls)}
-        return cls(**{name: value for name, value in raw.items() if name in known})
+        return cls(**{name: cls._restored(value) for name, value in raw.items() if name in known})
+
+    @classmethod
+    def _restored(cls, value: Any) -> Any:
+        """Return a field's value as it was: msgpack makes tuples to lists."""
+        if not isinstance(value, list):
+            return value
+        return tuple(tuple(item) if isinstance(item, list) else item for item in value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,8 +85,6 @@ class Supervision:
     def run(self, child: ChildProcess, blank: TaskOutcome, pool: Pool) -> TaskOutcome:
         """Run the task in ``child``, which goes back to ``pool`` when it may be used again."""
         child.listen(lambda: self._wake.set("exit"))
-        self._relay.pid = child.pid or 0
-        self._relay.event("started", "running", time.monotonic(), time.time_ns() // 1000)
         try:
             with selectors.DefaultSelector() as selector:
                 self._loop(selector, child)
@@ -145,6 +143,8 @@ class Supervision:
         return max(0.0, min(ends) - time.monotonic()) if ends else None
 
     def _begin(self, child: ChildProcess) -> None:
+        self._relay.pid = child.pid or 0
+        self._relay.event("started", "running", time.monotonic(), time.time_ns() // 1000)
         known = child.payload_hash == self._request.payload_hash
         child.payload_hash = self._request.payload_hash
         if self._request.timeout is not None:
@@ -207,7 +207,6 @@ class Supervision:
             # what every child is born with.
             child.born(message["pid"])
             child.base_memory = memory.own_bytes(message["pid"])
-            self._relay.pid = message["pid"]
             if self._stopped is None:
                 self._begin(child)
         elif kind == "progress":

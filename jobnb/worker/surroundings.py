@@ -5,6 +5,7 @@ Runs in the child only, before and between tasks. It must not import a user's mo
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib
 import io
@@ -16,6 +17,14 @@ import signal
 import sys
 import types
 from collections.abc import Sequence
+from pathlib import Path
+
+from jobnb.worker.prctl import LIBC
+
+log = logging.getLogger(__name__)
+
+#: ``_IOLBF`` of <stdio.h>: buffered by line.
+_IOLBF = 1
 
 #: Imported ahead of time, so that a child starts warm. Never a user's module.
 PRELOADED = ("numpy", "pandas", "cloudpickle", "jobnb.work")
@@ -27,13 +36,13 @@ def preload() -> None:
         try:
             importlib.import_module(name)
         except ImportError:
-            logging.getLogger(__name__).debug("not preloaded: %s", name, exc_info=True)
+            log.debug("not preloaded: %s", name, exc_info=True)
     try:
-        kernel = importlib.import_module("jobnb.research.kernel")
+        importlib.import_module("jobnb.research.kernel").warm()
     except ImportError:
-        logging.getLogger(__name__).debug("the backtest kernel is not here", exc_info=True)
-    else:
-        kernel.warm()
+        log.debug("the backtest kernel is not here", exc_info=True)
+    except Exception:  # a broken compiler cache must not keep every other kind of job from running
+        log.exception("the backtest kernel could not be warmed")
 
 
 def own_descriptors(out_fd: int, err_fd: int) -> None:
@@ -75,9 +84,27 @@ def reset_signals() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def no_core_dumps() -> None:
-    """A crash is reported; it does not fill the disk."""
+def be_expendable() -> None:
+    """A crash is reported and does not fill the disk; when memory runs out this process goes, not the worker."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        try:
+            Path("/proc/self/oom_score_adj").write_text("500")
+        except OSError:
+            log.debug("no say in whom the out-of-memory killer takes", exc_info=True)
+
+
+def c_stdio_by_line() -> None:
+    """Have C code that prints to stdout be seen line by line, although stdout is no terminal."""
+    if LIBC is not None:
+        stdout = ctypes.c_void_p.in_dll(LIBC, "stdout")
+        LIBC.setvbuf(stdout, None, _IOLBF, 0)
+
+
+def flush_c_stdio() -> None:
+    """Write out what C code has printed and stdio still holds."""
+    if LIBC is not None:
+        LIBC.fflush(None)
 
 
 def fresh_main() -> None:

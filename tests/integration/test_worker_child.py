@@ -311,6 +311,11 @@ class TestCancel:
 
             ctypes.PyDLL(None).sleep(1000)
 
+        def sum_for_ever():
+            import itertools
+
+            sum(itertools.repeat(0))  # in C, with the GIL, without a look at signals
+
         def swallow():
             while True:
                 with contextlib.suppress(BaseException):
@@ -328,9 +333,9 @@ class TestCancel:
             finally:
                 time.sleep(1000)
 
-        return {f.__name__: f for f in (loop, nap, hold_the_gil, swallow, ignore, finalizer)}
+        return {f.__name__: f for f in (loop, nap, hold_the_gil, sum_for_ever, swallow, ignore, finalizer)}
 
-    @pytest.mark.parametrize("name", ["loop", "nap", "hold_the_gil", "swallow", "ignore", "finalizer"])
+    @pytest.mark.parametrize("name", ["loop", "nap", "hold_the_gil", "sum_for_ever", "swallow", "ignore", "finalizer"])
     def test_whatever_it_does_it_ends_within_a_second(self, name, tmp_path):
         note, fn = tmp_path / "pid", self.stubborn()[name]
 
@@ -446,6 +451,7 @@ class TestLimits:
 class TestOutput:
     def test_all_ways_to_print(self):
         def talk():
+            import ctypes
             import logging
             import subprocess
             import sys
@@ -457,11 +463,12 @@ class TestOutput:
             warnings.warn("warned", stacklevel=1)
             os.write(1, b"raw\n")
             subprocess.run(["echo", "from a subprocess"], check=True)
+            ctypes.CDLL(None).puts(b"from C")
             print("without an end", end="")
 
         outcome = run(talk)
         out, err = texts(outcome, "stdout"), texts(outcome, "stderr")
-        assert out == ["printed", "raw", "from a subprocess", "without an end"]
+        assert out == ["printed", "raw", "from a subprocess", "from C", "without an end"]
         assert "to stderr" in err
         assert "INFO prices: logged" in err
         assert any("warned" in line for line in err)
@@ -572,6 +579,16 @@ class TestOutput:
         outcome = run(job)
         assert value(outcome) < 10
         assert outcome.progress == (999_999, 2_000_000, "")
+
+    def test_progress_in_numpy_numbers(self):
+        def job():
+            import numpy as np
+
+            from jobnb.worker import context
+
+            context.progress(np.int64(3), np.float32(4))
+
+        assert run(job).progress == (3, 4, "")
 
     def test_output_before_a_failure_is_kept(self):
         def job():
