@@ -49,6 +49,11 @@ def checked(df: object, name: str) -> tuple[npt.NDArray[np.float64], dict[str, o
 
 
 def _columns(df: pd.DataFrame, name: str) -> dict[str, object]:
+    if isinstance(df.columns, pd.MultiIndex):
+        raise DataError(
+            f"{name} has columns of {df.columns.nlevels} levels; choose one instrument, or drop a level: "
+            f"{name}.droplevel(1, axis=1)"
+        )
     found: dict[str, object] = {}
     for column in df.columns:
         plain = str(column).strip().lower()

@@ -109,4 +109,7 @@ def numbers_of(value: object, objective: str, who: str) -> dict[str, float]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) or (hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0)
+    if isinstance(value, numbers.Real):
+        return True
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    return kind in ("b", "i", "u", "f") and getattr(value, "ndim", 1) == 0

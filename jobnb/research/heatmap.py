@@ -24,7 +24,7 @@ _COLOURS = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#
 _WIDTH, _HEIGHT = 520.0, 220.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Heatmap:
     """A metric over two parameters.
 

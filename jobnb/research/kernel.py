@@ -426,7 +426,8 @@ def evaluate(
 
 def warm() -> None:
     """Compile or load everything compiled in this room; what a worker does once before it takes work."""
-    from jobnb.research import smoothing
+    # What a child imports to do research, so that the processes forked from this one have it.
+    from jobnb.research import single, smoothing, sweep, trades  # noqa: F401
 
     close = np.array([1.0, 2.0, 1.5, 3.0])
     day_end = np.arange(4, dtype=np.int64)

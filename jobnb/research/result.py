@@ -44,7 +44,7 @@ TRADE_COLUMNS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class BacktestResult:
     """The outcome of one backtest.
 

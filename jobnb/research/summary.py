@@ -101,7 +101,7 @@ def fold(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> Json:
 
     In any order and grouping the same: ties go to the lowest index, and NaN (None) never wins.
     """
-    if total is None:
+    if total is None or part.get("kind") != "sweep":
         return dict(part)
     sign = -1.0 if total["maximize"] else 1.0
     top = sorted([*total["top"], *part["top"]], key=lambda run: (sign * run["value"], run["index"]))

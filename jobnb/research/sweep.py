@@ -180,7 +180,8 @@ def _run_strategy(
 ) -> tuple[tuple[str, ...], Floats]:
     strategy = cast(type[Strategy], work.strategy)
     evaluator = Evaluator(bars, work.options)
-    out = np.full((stop - start, len(METRICS)), np.nan)
+    # Not filled: a span may be far longer than the budget, and pages never written take no memory.
+    out = np.empty((stop - start, len(METRICS)))
     blocks: dict[str, _Block] = {}
     done = 0
     for place, params in enumerate(work.each(start, stop)):
@@ -188,6 +189,7 @@ def _run_strategy(
             row = targets(make(strategy, params).positions(bars), bars, strategy.name)
         except Exception as error:  # noqa: BLE001 - whatever a user's strategy raises is that run's outcome
             _note(errors, place, error)
+            out[place] = np.nan
         else:
             kind = row.dtype.char
             block = blocks.get(kind)

@@ -24,6 +24,7 @@ def changed(frame, column, row, value):
         (lambda f: f.to_numpy(), ["ndarray", "not a DataFrame"]),
         (lambda f: f.drop(columns=["high", "low"]), ["'high', 'low'", "rename"]),
         (lambda f: f.rename(columns={"close": "closing"}), ["'close'", "closing"]),
+        (lambda f: pd.concat({"GOOG": f}, axis=1), ["2 levels", "droplevel"]),
         (lambda f: f.assign(Close=1.0), ["two columns for close"]),
         (lambda f: f.reset_index(), ["RangeIndex", "set_index(pd.to_datetime(prices['date']))"]),
         (lambda f: f.iloc[:1], ["1 bars", "at least 2"]),

@@ -1,5 +1,6 @@
 """The kernel against independent accounts: the log of fills obeys the rules, the metrics follow from the equity."""
 
+import numba
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from jobnb.research.bars import Bars
 from jobnb.research.engine import Evaluator, targets
+from jobnb.research.jit import compiled
 from jobnb.research.kernel import BAR, CASH, FEE, HELD, PRICE, UNITS
 from jobnb.research.metrics import METRICS
 from jobnb.research.options import EngineOptions
@@ -15,6 +17,19 @@ from jobnb.research.result import equity
 from jobnb.research.trades import trades
 
 CAPITAL = 5_000.0
+
+
+def test_it_works_where_numba_cannot_cache(monkeypatch, caplog):
+    njit = numba.njit
+
+    def refusing(**options):
+        if options.get("cache"):
+            raise RuntimeError("no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr("jobnb.research.jit.numba.njit", refusing)
+    assert compiled(lambda x: x + 1)(2) == 3
+    assert "set NUMBA_CACHE_DIR" in caplog.text
 
 
 @st.composite
