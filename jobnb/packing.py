@@ -107,7 +107,8 @@ def stored_array(sha: str) -> Any:
 
     from jobnb.worker import blobs
 
-    return np.load(blobs.path(sha), mmap_mode="c", allow_pickle=False)
+    # A plain array over the mapping: pandas and users' isinstance checks need not know of np.memmap.
+    return np.asarray(np.load(blobs.path(sha), mmap_mode="c", allow_pickle=False))
 
 
 @cache
