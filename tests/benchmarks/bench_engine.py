@@ -88,6 +88,16 @@ def peer(python: str, which: str, path: str, count: int, rounds: int) -> dict[st
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def difference(bars: Bars, check: list[list[float]]) -> float:
+    """Largest difference of return, drawdown and number of trades to a peer's: the same work was done."""
+    worst = 0.0
+    for fast, slow, returned, fall, trades in check:
+        got = SmaCross(fast=fast, slow=slow).load_data(bars).backtest(commission=0.001)
+        assert got.trades.shape[0] == trades
+        worst = max(worst, abs(got.total_return - returned), abs(got.max_drawdown - fall))
+    return worst
+
+
 def row(name: str, value: str, goal: str = "", ok: bool | None = None) -> None:
     """Print a line of the table."""
     print(f"{name:<58} {value:>16}  {goal:<12} {'' if ok is None else 'ok' if ok else 'MISSED'}".rstrip())
@@ -137,6 +147,13 @@ def main() -> int:
             chunk = f", chunk {got['chunk']}" if "chunk" in got else ""
             row(f"{which} {got['version']}{chunk}, {got['count']} of them", f"{got['rate']:,.1f}")
             goal(f"  jobnb over {which}", min(ours) / got["rate"], "x", least=least)
+            if "check" in got:
+                goal(
+                    f"  largest difference to {which}, {len(got['check'])} runs",
+                    difference(bars, got["check"]),
+                    "",
+                    most=1e-9,
+                )
         goal("one warm daily backtest with all metrics", single(bars, 300), "ms", most=1.0)
         meta = json.dumps(bars.meta)
         small, middle, large = (memory(path, meta, windows) for windows in (46, 142, 284))

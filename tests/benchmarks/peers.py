@@ -96,7 +96,9 @@ def vectorbt(frame, count, rounds):
                 run(pairs[at : at + chunk])
             best[chunk] = max(best.get(chunk, 0.0), count / (time.process_time() - start))
     chunk = max(best, key=best.__getitem__)
-    return {"version": vbt.__version__, "rate": best[chunk], "count": count, "chunk": chunk}
+    _, returns, falls, trades = run(pairs[:200])
+    check = [[*pair, *row] for pair, *row in zip(pairs, returns, falls, trades, strict=False)]
+    return {"version": vbt.__version__, "rate": best[chunk], "count": count, "chunk": chunk, "check": check}
 
 
 if __name__ == "__main__":
@@ -107,4 +109,4 @@ if __name__ == "__main__":
         made = {"backtesting": backtesting, "vectorbt": vectorbt}[which](prices(path), int(count), int(rounds))
     except ImportError as error:
         made = {"missing": str(error)}
-    print(json.dumps(made))
+    print(json.dumps(made, default=float))
