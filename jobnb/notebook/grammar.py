@@ -248,6 +248,8 @@ def _flags(command: Command, words: Sequence[str]) -> tuple[dict[str, str | bool
             if not queue or queue[0] in known:
                 raise UsageProblem(f"{flag.name} needs a value.")
             value = queue.pop(0)
+        while flag is _OUT and value.endswith(",") and queue:
+            value += queue.pop(0)  # -o a, b
         if flag.many:
             before = found.get(flag.key, ())
             found[flag.key] = (*(before if isinstance(before, tuple) else ()), value)

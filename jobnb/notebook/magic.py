@@ -93,7 +93,7 @@ class JobMagics(Magics):
         options, out = self._options(said), self._out(said)
         made: Any = strategy
         frame: Any = data
-        job = self._manager.backtest(made, frame, params, options, data_name=said.text("data"))
+        job = self._manager.backtest(made, frame, params, options, data_name=_data_name(data, said))
         return self._made(job, out)
 
     def _optimize(self, said: grammar.Parsed) -> Job:
@@ -126,7 +126,7 @@ class JobMagics(Magics):
         options, out = self._options(said), self._out(said)
         made: Any = strategy
         frame: Any = data
-        more["data_name"] = said.text("data")
+        more["data_name"] = _data_name(data, said)
         job = self._manager.optimize(made, frame, search, options, **more, **engine)
         return self._made(job, out)
 
@@ -315,6 +315,12 @@ class JobMagics(Magics):
 
 def _line(text: str) -> str:
     return " ".join(text.split())
+
+
+def _data_name(data: object, said: grammar.Parsed) -> str | None:
+    """Return the variable's name, unless the frame brings a name of its own."""
+    own = getattr(data, "attrs", None)
+    return None if isinstance(own, dict) and own.get("name") else said.text("data")
 
 
 def _known_settings(strategy: object, said: grammar.Parsed) -> None:

@@ -28,7 +28,7 @@ _SHEET = """
 section.jn-card.jn-card{font:13px/1.45 var(--jp-ui-font-family,system-ui,-apple-system,"Segoe UI",sans-serif);color:var(--jn-ink);background:var(--jn-bg);border:1px solid var(--jn-line);border-left:3px solid var(--jn-accent);border-radius:6px;padding:9px 12px;margin:2px 0 8px;max-width:820px;font-variant-numeric:tabular-nums;box-sizing:border-box;overflow-wrap:anywhere}
 .jn-card.jn-card *{box-sizing:border-box}
 .jn-card.jn-card header{display:flex;align-items:center;gap:8px;min-height:24px;margin:0;flex-wrap:nowrap}
-.jn-card.jn-card .jn-name{font-weight:600;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:3em}
+.jn-card.jn-card .jn-name{font-weight:600;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0;flex:0 1 auto}
 .jn-card.jn-card b{font-weight:600;color:var(--jn-ink)}.jn-card.jn-card em{font-style:normal;color:var(--jn-ink)}
 .jn-card.jn-card code{font:12px var(--jn-mono);color:var(--jn-soft);background:none;border:0;padding:0}
 .jn-card.jn-card p code{color:var(--jn-ink)}

@@ -77,6 +77,9 @@ class Ui:
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
         self._stopped = False
+        self._looks = threading.Condition()
+        self._begun = 0
+        self._finished = 0
 
     def add(self, watcher: Watcher) -> None:
         """Follow something; starts the thread where it does not run."""
@@ -102,6 +105,18 @@ class Ui:
         if thread is not None and thread is not threading.current_thread() and self._pid == os.getpid():
             thread.join(timeout)
 
+    def catch_up(self, timeout: float = 0.5) -> bool:
+        """Wait until a look that begins from now on is over; False after ``timeout`` seconds.
+
+        Called at the end of a cell: a notebook that runs without a page records only what comes while a cell runs.
+        """
+        if not self.live or not self._alive() or self._thread is threading.current_thread():
+            return True
+        with self._looks:
+            wanted = self._begun + 1
+            self._wake.set()
+            return self._looks.wait_for(lambda: self._finished >= wanted or self._stopped, timeout)
+
     @property
     def live(self) -> int:
         """How many watchers there are."""
@@ -117,10 +132,15 @@ class Ui:
             # The kernel's main thread needs no help from here while nothing is live.
             self._wake.wait(POLL_SECONDS if self.live else None)
             self._wake.clear()
+            with self._looks:
+                self._begun += 1
             try:
                 self.tick()
             except Exception:
                 log.exception("a look at the jobs failed; the next one follows")
+            with self._looks:
+                self._finished = self._begun
+                self._looks.notify_all()
 
     def tick(self) -> None:
         """Look once at the store and let each watcher act."""
@@ -182,6 +202,13 @@ def get() -> Ui:
         if _ui is None or _ui._stopped:
             _ui = Ui()
         return _ui
+
+
+def catch_up(*_event: object) -> None:
+    """Let the cards say what is so now; registered for the end of each cell."""
+    ui = _ui
+    if ui is not None:
+        ui.catch_up()
 
 
 def stop() -> None:

@@ -209,7 +209,8 @@ def foot(job: JobRecord) -> list[str]:
     """Return what was run, so that a picture of the card can be trusted."""
     summary = job.summary or {}
     shown: list[str] = []
-    if params := part(summary, "params") or ({} if "space" in summary else job.params):
+    params = part(summary, "params") or ({} if "space" in summary else part(job.params, "params"))
+    if params:
         shown.append(look.params({k: v for k, v in params.items() if not isinstance(v, (Mapping, list))}))
     for axis in items(summary, "space"):
         if isinstance(axis, (list, tuple)) and len(axis) == 4:
@@ -223,9 +224,8 @@ def foot(job: JobRecord) -> list[str]:
         shown.append(f"{_day(data['start'])} to {_day(data['end'])}")
     if isinstance(bars := data.get("bars"), (int, float)):
         shown.append(look.plural(bars, "bar"))
-    told = summary if "conventions" in summary else job.params
-    said = told.get("conventions")
-    texts = [str(t) for t in (said.values() if isinstance(said, Mapping) else items(told, "conventions")) if t]
+    said = summary.get("conventions") or job.params.get("terms")
+    texts = [str(t) for t in (said.values() if isinstance(said, Mapping) else items({"_": said}, "_")) if t]
     for name, value in (part(summary, "options") or part(job.params, "options")).items():
         named = name.replace("_", " ")
         if name == "conventions" or value in (None, 0, "") or any(t.startswith(named) for t in texts):
