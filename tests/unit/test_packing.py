@@ -75,7 +75,7 @@ def test_object_arrays_are_never_loaded_from_a_file(shelf: Shelf) -> None:
     assert packed.blobs == ()
 
 
-@pytest.mark.parametrize("thing", [threading.Lock(), (i for i in range(3)), memoryview(b"")])
+@pytest.mark.parametrize("thing", [threading.Lock(), (i for i in range(3))])
 def test_what_cannot_be_sent_is_named(shelf: Shelf, thing: object) -> None:
     with pytest.raises(Unpicklable, match="cannot be sent to another process") as caught:
         packing.pack(CallWork(fn=print, args=(thing,)), shelf.keep)
