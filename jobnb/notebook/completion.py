@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LINE = re.compile(r"(?:^|.*[=;]\s*)%{1,2}job(?:\s(.*))?$")
+_LINE = re.compile(r"(?:\s*|.*[=;]\s*)%{1,2}job(?:\s(.*))?$")
 #: Jobs whose ids and names are offered.
 _JOBS = 30
 
@@ -47,10 +47,11 @@ def words(text: str, space: namespace.Namespace) -> tuple[str, list[str]] | None
     command = grammar.COMMANDS.get(said[0])
     if command is None:
         return fragment, []
-    if command.name == "submit" and "(" in before + fragment and not fragment.startswith("-"):
+    if command.name == "submit" and "(" in before + fragment:
         if ")" not in before + fragment:
             return None  # inside the call Python's own completion is right
-        return fragment, []
+        after = _option_words(command, said[1:], fragment, space, "")
+        return fragment, _fitting(fragment, [w for w in after if not w.endswith("(")])
     subject = next((w for w in said[1:] if not w.startswith("-") and "=" not in w), "")
     return fragment, _fitting(fragment, _option_words(command, said[1:], fragment, space, subject))
 

@@ -1,12 +1,15 @@
 """A real kernel: run code, collect what it displays, press widget buttons the ways that notebooks do."""
 
+import contextlib
 import os
 import queue
+import signal
 import sys
 import time
 import uuid
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +136,15 @@ class Kernel:
             raise AssertionError(found)
         return found["data"]["text/plain"]
 
+    def interrupt(self):
+        """Send what the stop button of a notebook sends."""
+        self.manager.interrupt_kernel()
+
+    def kill(self):
+        """End the kernel as an out-of-memory killer does."""
+        self.manager.signal_kernel(signal.SIGKILL)
+        self.until(lambda: not self.manager.is_alive(), 10, "the kernel to be gone")
+
     # Widgets
 
     def models(self):
@@ -206,16 +218,34 @@ def home(tmp_path):
 
 
 def stop_service(home):
-    """End the service of a home and wait until its process is gone."""
+    """End the service of a home; fail if it or anything that it started outlives it."""
     from jobnb.manager import JobManager
 
     if not Path(home).exists():
         return
     manager = JobManager(home=home)
+    family = []
     try:
+        lease = manager.daemon.lease()
+        if lease is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                service = psutil.Process(lease.pid)
+                family = [service, *service.children(recursive=True)]
         manager.daemon.stop()
     finally:
         manager.close()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive, f"processes outlive their service: {alive}"
+
+
+@pytest.fixture
+def store(home):
+    """A manager of this process that looks into the kernel's store."""
+    from jobnb.manager import JobManager
+
+    manager = JobManager(home=home)
+    yield manager
+    manager.close()
 
 
 @pytest.fixture

