@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from jobnb.errors import JobnbError
 from jobnb.work import Part, Work
-from jobnb.worker import blobs, context, failure, surroundings
+from jobnb.worker import bars, blobs, context, failure, surroundings
 from jobnb.worker.channel import ChildChannel
 from jobnb.worker.prctl import die_with_parent
 from jobnb.worker.request import TaskError
@@ -58,6 +58,9 @@ def main(sock_fd: int, out_fd: int, err_fd: int, parent: int, *, watchdog: bool 
     surroundings.be_expendable()
     surroundings.c_stdio_by_line()
     surroundings.fresh_main()
+    surroundings.leave_no_bytecode()
+    surroundings.draw_on_paper()
+    bars.install()
     surroundings.show_logging()
     faulthandler.enable(2, all_threads=False)
     # What the parent registered is not for a child to run.
@@ -169,10 +172,8 @@ class Child:
             sys.stderr.write(said + "\n")
         surroundings.extend_path(about["sys_path"])
         blobs.use(message["paths"])
-        seed = surroundings.task_seed(about["seed"], about["start"])
-        surroundings.seed_random(seed)
-        shown = {**about, "seed": None if about["seed"] is None else seed}
-        context.enter(context.JobContext(shown, meter, self._channel.send))
+        surroundings.seed_random(surroundings.task_seed(about["seed"]))
+        context.enter(context.JobContext(about, meter, self._channel.send))
         if message["payload"] is not None:
             self._work = None
             try:

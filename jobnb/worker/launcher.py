@@ -52,10 +52,11 @@ def choose() -> Launcher:
 
 
 def _command(code: str, *arguments: int) -> list[str]:
-    # The worker's own module path: it is the one from which jobnb was imported.
+    # -P, because a json.py in the worker's folder is not ours. The worker's own module path, because jobnb was
+    # imported from it.
     boot = f"import sys, json; sys.path[:] = json.loads(sys.argv[1]); {code}"
     path = [os.path.abspath(entry) for entry in sys.path]
-    return [sys.executable, "-c", boot, json.dumps(path), *map(str, arguments)]
+    return [sys.executable, "-P", "-c", boot, json.dumps(path), *map(str, arguments)]
 
 
 class ForkLauncher:

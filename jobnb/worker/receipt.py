@@ -18,8 +18,8 @@ def earlier(path: Path, request: TaskRequest) -> bytes | None:
     """Return the packed outcome that an earlier run of this very attempt left, or None."""
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        return None
+    except OSError:
+        return None  # not there; if it cannot be written either, `claim` says so
     outcome = TaskOutcome.unpack(data)
     same = (outcome.job, outcome.task, outcome.attempt) == (request.job, request.task, request.attempt)
     return data if same else None

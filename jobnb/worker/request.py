@@ -85,7 +85,8 @@ class TaskRequest(_Wire):
     cwd, sys_path
         The submitter's working directory and what it added to its module path.
     seed
-        Seeds ``random`` and ``numpy.random`` at the start of the task; fresh entropy when None.
+        Seeds ``random`` and ``numpy.random`` at the start of the task; fresh entropy when None. Each task of a
+        job gets its own from the service.
     payload_hash
         Names the payload: a warm child that holds it already does not unpickle it again.
     blobs

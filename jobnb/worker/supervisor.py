@@ -63,13 +63,25 @@ def run_task(request: bytes, payload: bytes, *data: bytes) -> bytes:
         before = receipt.earlier(paper, asked)
         if before is not None:
             return before
-        if not receipt.claim(paper):
+        if not _claimed(paper):
             return _lost(asked, "an earlier run of this attempt ended without an outcome: its worker died.").pack()
     outcome = _run(asked, payload, data, worker, key, shared)
     packed = outcome.pack()
     if paper is not None:
-        receipt.write(paper, packed)
+        try:
+            receipt.write(paper, packed)
+        except OSError as error:
+            # The receipt is for the case that this worker dies now; Dask has the outcome all the same.
+            log.warning("no receipt for %s: %s", asked.key, error)
     return packed
+
+
+def _claimed(paper: Path) -> bool:
+    try:
+        return receipt.claim(paper)
+    except OSError as error:
+        log.warning("no claim at %s: %s", paper, error)
+        return True
 
 
 def _place(asked: TaskRequest) -> tuple[Worker | None, str]:

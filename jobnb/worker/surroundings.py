@@ -6,7 +6,6 @@ Runs in the child only, before and between tasks. It must not import a user's mo
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import importlib
 import io
 import logging
@@ -112,6 +111,16 @@ def fresh_main() -> None:
     sys.modules["__main__"] = types.ModuleType("__main__")
 
 
+def draw_on_paper() -> None:
+    """Have matplotlib draw into files: a worker has no notebook and must not open windows."""
+    os.environ["MPLBACKEND"] = "Agg"
+
+
+def leave_no_bytecode() -> None:
+    """Do not write ``.pyc`` files: they tell an edit of the same second and size from its forerunner by neither."""
+    sys.dont_write_bytecode = True
+
+
 def show_logging() -> None:
     """Show log records from INFO on, without a handler that would keep a job's own ``basicConfig`` from working."""
     last = logging.lastResort
@@ -148,23 +157,12 @@ def extend_path(additions: Sequence[str]) -> None:
     importlib.invalidate_caches()
 
 
-def task_seed(seed: int | None, start: int) -> int:
-    """Return the seed for the span that begins at ``start``: the given one for the first, an own one for each other.
+def task_seed(seed: int | None) -> int:
+    """Return the seed of a task; fresh entropy when none was given.
 
-    Children are copies of one process, so without this they would all draw the same numbers.
-
-    Examples
-    --------
-    >>> task_seed(7, 0)
-    7
-    >>> task_seed(7, 10) == task_seed(7, 10) != task_seed(7, 20)
-    True
+    Children are copies of one process, so without a seed of its own each would draw the same numbers.
     """
-    if seed is None:
-        return int.from_bytes(os.urandom(8))
-    if start == 0:
-        return seed
-    return int.from_bytes(hashlib.sha256(f"{seed}:{start}".encode()).digest()[:8])
+    return int.from_bytes(os.urandom(8)) if seed is None else seed
 
 
 def seed_random(seed: int) -> None:

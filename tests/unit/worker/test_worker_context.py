@@ -74,9 +74,8 @@ def test_importing_the_context_is_light():
 
 
 def test_seeds():
-    assert surroundings.task_seed(7, 0) == 7
-    assert len({surroundings.task_seed(7, start) for start in range(100)}) == 100
-    assert surroundings.task_seed(None, 0) != surroundings.task_seed(None, 0)
+    assert surroundings.task_seed(7) == 7
+    assert surroundings.task_seed(None) != surroundings.task_seed(None)
 
 
 @pytest.mark.parametrize("start", ["executing", "long-running"])
