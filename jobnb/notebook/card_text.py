@@ -128,7 +128,7 @@ def _failure(view: JobView, colour: bool, log: list[str]) -> list[str]:
     if job.status is Status.RETRYING:
         said.append(words.retrying_line(view))
     tone = "failed" if job.status is Status.FAILED else "retrying"
-    lines = [f"{_paint(code, tone, colour)} {look.DOT.join(said)}"]
+    lines = [f"{_paint(one_line(code), tone, colour)} {look.DOT.join(said)}"]
     if error and error.hint:
         lines.append(one_line(error.hint))
     if job.status is Status.FAILED:
@@ -140,7 +140,8 @@ def _failure(view: JobView, colour: bool, log: list[str]) -> list[str]:
 
 def _tiles(view: JobView, colour: bool) -> str:
     return "   ".join(
-        f"{name} {_paint(one_line(value), tone or 'bold', colour)}" for value, name, tone in words.tiles(view.job)
+        f"{one_line(name)} {_paint(one_line(value), tone or 'bold', colour)}"
+        for value, name, tone in words.tiles(view.job)
     )
 
 

@@ -226,7 +226,7 @@ class Card:
             self._shown = True
             if self._face is not None:
                 self._face.reveal()
-        if now - self._sent_at < UPDATE_SECONDS:
+        if now - self._sent_at < UPDATE_SECONDS - 1e-3:
             self._look_at = min(self._look_at, self._sent_at + UPDATE_SECONDS)
             return False
         self._draw(view, now)

@@ -28,11 +28,9 @@ def space(shell):
 
 def refused(shell, line, cell=None):
     """Run a magic that must be refused; return the message, one line of exactly ``UsageError``."""
+    run = shell.run_line_magic if cell is None else shell.run_cell_magic
     with pytest.raises(UsageError) as caught:
-        if cell is None:
-            shell.run_line_magic("job", line)
-        else:
-            shell.run_cell_magic("job", line, cell)
+        run("job", line, *(() if cell is None else (cell,)))
     assert type(caught.value) is UsageError
     assert caught.value.__suppress_context__
     assert "\n" not in str(caught.value)
