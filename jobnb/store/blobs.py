@@ -29,8 +29,12 @@ class Blobs:
         """Store the content, once, and return its SHA-256."""
         sha = hashlib.sha256(content).hexdigest()
         target = self.path(sha)
-        if target.exists():
-            return sha
+        try:
+            # One of another size was cut short by a full disk or a power cut: it is written again.
+            if target.stat().st_size == len(content):
+                return sha
+        except OSError:
+            pass
         try:
             handle, name = tempfile.mkstemp(dir=self.folder, prefix=".new-")
             try:
@@ -39,6 +43,7 @@ class Blobs:
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(name, target)
+                _flush_folder(self.folder)
             except BaseException:
                 Path(name).unlink(missing_ok=True)
                 raise
@@ -60,6 +65,17 @@ class Blobs:
             content = self.path(sha).read_bytes()
         except FileNotFoundError:
             raise BlobMissing(f"blob {sha[:12]}… is missing from {self.folder}.") from None
+        except OSError as error:
+            raise BlobMissing(f"blob {sha[:12]}… in {self.folder} cannot be read ({error.strerror}).") from error
         if hashlib.sha256(content).hexdigest() != sha:
             raise BlobMissing(f"blob {sha[:12]}… in {self.folder} is damaged.")
         return content
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new name of a file outlive a power cut, before a row says that it is there."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import apsw
 
-from jobnb.errors import HomeNotWritable, StoreError, StoreTooNew
+from jobnb.errors import HomeNotWritable, JobnbError, StoreError, StoreTooNew
 from jobnb.store.schema import MIGRATIONS
 
 BUSY_MILLISECONDS = 30_000
@@ -23,6 +23,9 @@ BUSY_MILLISECONDS = 30_000
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "afs"}
 )
+
+#: Connections that a forked process got from its parent: closing one there would take the parent's files away.
+_inherited: list[apsw.Connection] = []
 
 Row = tuple[Any, ...]
 Durability = Literal["full", "normal"]
@@ -34,6 +37,7 @@ def file_system(path: Path) -> str:
         mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
+    path = path.resolve()
     found = ("", "")
     for line in mounts:
         _, mount, kind, *_ = line.split(" ")
@@ -55,59 +59,93 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
-        self._writes = 0
 
     def _open(self) -> apsw.Connection:
         try:
+            # SQLite would make it readable by others, and gives its companion files the same mode.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
             connection = apsw.Connection(str(self.path))
             connection.set_busy_timeout(BUSY_MILLISECONDS)
+            self._refuse_newer(connection)
             network = file_system(self.path.parent) in NETWORK_FILE_SYSTEMS
             connection.execute(f"PRAGMA journal_mode = {'TRUNCATE' if network else 'WAL'}").fetchall()
             connection.execute("PRAGMA foreign_keys = ON")
             self._migrate(connection)
-            self.path.chmod(0o600)
-        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError, PermissionError) as error:
-            raise HomeNotWritable(
-                f"the job store {self.path} cannot be opened for writing ({error}). "
-                "Set JOBNB_HOME to a folder of yours on a local disk."
-            ) from error
-        except (apsw.NotADBError, apsw.CorruptError) as error:
-            raise StoreError(
-                f"the job store {self.path} is damaged ({error}). Move it away, or restore a copy of it."
-            ) from error
+        except (apsw.Error, OSError) as error:
+            raise (self._explained(error) or error) from error
         return connection
 
-    def _migrate(self, connection: apsw.Connection) -> None:
-        def version() -> int:
-            have: int = connection.pragma("user_version")
-            return have
+    def _refuse_newer(self, connection: apsw.Connection) -> int:
+        have: int = connection.pragma("user_version")
+        if have > len(MIGRATIONS):
+            raise StoreTooNew(
+                f"the job store {self.path} has schema version {have}; this jobnb knows {len(MIGRATIONS)}. "
+                "Upgrade jobnb, or set JOBNB_HOME to another folder."
+            )
+        return have
 
-        if version() == len(MIGRATIONS):
+    def _migrate(self, connection: apsw.Connection) -> None:
+        if self._refuse_newer(connection) == len(MIGRATIONS):
             return
         connection.execute("BEGIN IMMEDIATE")
         try:
-            have = version()
-            if have > len(MIGRATIONS):
-                raise StoreTooNew(
-                    f"the job store {self.path} has schema version {have}; this jobnb knows {len(MIGRATIONS)}. "
-                    "Upgrade jobnb, or set JOBNB_HOME to another folder."
-                )
-            for script in MIGRATIONS[have:]:
+            # Read again: another process may have migrated while this one waited.
+            for script in MIGRATIONS[self._refuse_newer(connection) :]:
                 connection.execute(script)
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+            connection.execute("COMMIT")
+        except apsw.SQLError as error:
+            raise StoreError(
+                f"{self.path} is not a job store, or a damaged one ({error}). Move it away, or set JOBNB_HOME."
+            ) from error
+        finally:
+            if not connection.get_autocommit():
+                connection.execute("ROLLBACK")
+
+    def _explained(self, error: Exception) -> JobnbError | None:
+        """Return the error of ours that says what to do about one of SQLite's, or None for a mistake of our own."""
+        match error:
+            case apsw.CantOpenError() | apsw.ReadOnlyError() | apsw.PermissionsError() | OSError():
+                return HomeNotWritable(
+                    f"the job store {self.path} cannot be opened for writing ({error}). "
+                    "Set JOBNB_HOME to a folder of yours on a local disk."
+                )
+            case apsw.NotADBError() | apsw.CorruptError():
+                return StoreError(
+                    f"the job store {self.path} is damaged ({error}). Move it away, or restore a copy of it."
+                )
+            case apsw.BusyError() | apsw.LockedError():
+                return StoreError(
+                    f"the job store {self.path} is busy: another process has held it for "
+                    f"{BUSY_MILLISECONDS / 1000:g} s. `jobnb doctor` shows who is there; try again."
+                )
+            case apsw.FullError() | apsw.IOError():
+                return StoreError(f"the job store {self.path} cannot be written ({error}). Is the disk full?")
+        return None
 
     @property
     def connection(self) -> apsw.Connection:
-        """The connection of the calling thread; opened anew after a fork."""
+        """The connection of the calling thread; opened anew after a fork, and when the file was replaced."""
         mine: apsw.Connection | None = getattr(self._local, "connection", None)
-        if mine is None or self._local.pid != os.getpid():
+        if mine is not None and self._local.pid != os.getpid():
+            _inherited.append(mine)
+            mine = None
+        if mine is not None and not mine.in_transaction and self._local.file != self._identity():
+            # Somebody removed the folder under us. Closing must not take the journal of a new file of that name.
+            mine.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            mine.close()
+            mine = None
+        if mine is None:
             mine = self._open()
-            self._local.connection, self._local.pid = mine, os.getpid()
+            self._local.connection, self._local.pid, self._local.file = mine, os.getpid(), self._identity()
         return mine
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -118,12 +156,18 @@ class Database:
 
     def version(self) -> tuple[int, int]:
         """Return a value that changes whenever anyone, here or in another process, has written something."""
-        other: int = self.connection.pragma("data_version")
+        other = int(self.rows("PRAGMA data_version")[0][0])
         return other, self.connection.total_changes()
 
     def rows(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
         """Run a query and return its rows."""
-        return self.connection.execute(sql, values).fetchall()
+        try:
+            return self.connection.execute(sql, values).fetchall()
+        except apsw.Error as error:
+            explained = self._explained(error)
+            if explained is None:
+                raise
+            raise explained from error
 
     def row(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> Row | None:
         """Run a query and return its first row, or None."""
@@ -141,7 +185,8 @@ class Database:
         try:
             yield
         finally:
-            connection.execute("COMMIT")
+            if not connection.get_autocommit():
+                connection.execute("COMMIT")
 
     @contextmanager
     def writing(self, durability: Durability = "full") -> Iterator[None]:
@@ -152,25 +197,28 @@ class Database:
         durability : {"full", "normal"}
             ``full`` outlives a power cut (what accepts a job or records an outcome), ``normal`` a killed
             process (progress).
+
+        Raises
+        ------
+        StoreError
+            The store is busy, full or damaged. Nothing was written.
         """
         connection = self.connection
         if connection.in_transaction:
             yield
             return
-        connection.execute(f"PRAGMA synchronous = {durability}")
         try:
+            connection.execute(f"PRAGMA synchronous = {durability}")
             # IMMEDIATE: a transaction that begins by reading cannot be upgraded once another has written.
             connection.execute("BEGIN IMMEDIATE")
-        except apsw.ReadOnlyError as error:
-            raise HomeNotWritable(f"the job store {self.path} is read-only now.") from error
-        try:
             yield
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        try:
             connection.execute("COMMIT")
-        except (apsw.FullError, apsw.IOError) as error:
+        except apsw.Error as error:
+            explained = self._explained(error)
+            if explained is None:
+                raise
+            raise explained from error
+        finally:
+            # SQLite itself has rolled back after some errors, and has not after others, such as a busy COMMIT.
             if not connection.get_autocommit():
                 connection.execute("ROLLBACK")
-            raise StoreError(f"the job store {self.path} cannot be written ({error}). Is the disk full?") from error

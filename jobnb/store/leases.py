@@ -40,6 +40,14 @@ class Lease:
             return False
         return self.info.get("host") != socket.gethostname() or process_exists(self.pid)
 
+    def breathing(self) -> bool:
+        """Tell whether the lease was not given back and its holder still runs on this host.
+
+        If it has expired all the same, this machine may just have been asleep.
+        """
+        here = self.info.get("host") == socket.gethostname()
+        return self.expires_at > 0 and here and process_exists(self.pid)
+
 
 def process_exists(pid: int) -> bool:
     """Tell whether a process of that id exists on this host (a zombie does not count)."""
@@ -123,8 +131,8 @@ class Leases:
         return renewed
 
     def check(self, lease: Lease) -> None:
-        """Raise `LeaseLost` unless this lease's epoch is the present one; call inside a transaction."""
-        row = self._db.row("SELECT epoch, holder FROM leases WHERE cluster = ?", (lease.cluster,))
+        """Raise `LeaseLost` unless this lease is the present one and not given back; call inside a transaction."""
+        row = self._db.row("SELECT epoch, holder FROM leases WHERE cluster = ? AND expires_at > 0", (lease.cluster,))
         if row != (lease.epoch, lease.holder):
             raise LeaseLost(f"another service is in charge of cluster {lease.cluster!r} now.")
 

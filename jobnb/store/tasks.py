@@ -35,6 +35,8 @@ class TaskRow:
     attempt: int
     epoch: int
     state: str
+    #: Why it did not complete: ``code``, ``message``, …; None while it runs, and of a completed one.
+    error: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +113,30 @@ class Tasks:
         return True
 
     def requeue(self, job_id: str, why: str) -> None:
-        """Put a running job without tasks back into the queue; call inside `fenced`."""
-        self._db.rows(
-            "UPDATE jobs SET status = 'queued', running = 0, note = ? WHERE id = ? AND status = 'running'",
+        """Put a running job without tasks back into the queue; call inside `fenced`.
+
+        One whose end was asked for meanwhile ends here: nobody would start it again.
+        """
+        row = self._db.row(
+            "UPDATE jobs SET status = 'queued', running = 0, note = ? "
+            "WHERE id = ? AND status = 'running' AND cancel_requested = 0 RETURNING id",
             (why, job_id),
         )
-        self._jobs.event(job_id, "queued again", "service", why)
+        if row is None:
+            self.finish(job_id, Status.CANCELLED)
+        else:
+            self._jobs.event(job_id, "queued again", "service", why)
+
+    def leave_if_idle(self, lease: Lease) -> bool:
+        """Give the lease back unless a job is there to be run; False if one is.
+
+        In one transaction: whoever hands in a job after it sees that no service is in charge.
+        """
+        with self.fenced(lease):
+            if self._jobs.any_live(lease.cluster):
+                return False
+            self._leases.release(lease)
+            return True
 
     def begin(self, job_id: str, task: int, start: int, stop: int, attempt: int, epoch: int) -> None:
         """Write down that a task is about to go to the cluster; call inside `fenced`."""
@@ -128,10 +148,18 @@ class Tasks:
 
     def of(self, job_id: str) -> list[TaskRow]:
         """Return the tasks of a job, oldest first."""
-        sql = "SELECT task, start, stop, attempt, epoch, state FROM tasks WHERE job = ? ORDER BY task"
+        sql = "SELECT task, start, stop, attempt, epoch, state, error FROM tasks WHERE job = ? ORDER BY task"
         return [
-            TaskRow(task=t, start=a, stop=b, attempt=n, epoch=e, state=s)
-            for t, a, b, n, e, s in self._db.rows(sql, (job_id,))
+            TaskRow(
+                task=task,
+                start=start,
+                stop=stop,
+                attempt=attempt,
+                epoch=epoch,
+                state=state,
+                error=json.loads(error) if error else None,
+            )
+            for task, start, stop, attempt, epoch, state, error in self._db.rows(sql, (job_id,))
         ]
 
     # Recording what happened
