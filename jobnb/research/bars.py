@@ -181,7 +181,7 @@ class Bars:
 
     def sma(self, n: int) -> Floats:
         """Simple moving average of the close over ``n`` bars."""
-        return self._memo.one(("sma", n), lambda: self._sma(n))
+        return self._memo.one(("sma", n), self._sma, n)
 
     def ema(self, n: int) -> Floats:
         """Exponential moving average of the close; pandas' ``ewm(span=n, adjust=False, min_periods=n)``."""

@@ -23,7 +23,7 @@ the sweep alike:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ from jobnb.research.options import EngineOptions
 
 if TYPE_CHECKING:
     from jobnb.research.bars import Bars, Floats
+
+_BOOL = np.dtype(np.bool_)
 
 Targets = npt.NDArray[np.int8] | npt.NDArray[np.float64]
 
@@ -66,12 +68,14 @@ def targets(positions: object, bars: Bars, who: str = "positions") -> Targets:
         ``POSITIONS_ERROR``: wrong length, kind or value, with the first place.
     """
     made = positions if isinstance(positions, np.ndarray) else np.asarray(positions)
+    if made.dtype is _BOOL and made.shape == bars.close.shape:
+        return made.view(np.int8)
     if made.shape != bars.close.shape:
         got = "nothing" if positions is None else f"the shape {made.shape}"
         raise PositionsError(f"{who}.positions returned {got}; return one value for each of the {len(bars):,} bars")
     kind = made.dtype.kind
     if kind == "b":
-        return made.view(np.int8) if made.flags.c_contiguous else made.astype(np.int8)
+        return made.astype(np.int8)
     if kind in "iu":
         if made.min() < -1 or made.max() > 1:
             i = int(np.argmax((made < -1) | (made > 1)))
@@ -144,5 +148,6 @@ class Evaluator:
         # A reversal is two fills; an end by ruin is one more.
         fills = np.empty((2 * changes + 1, self._no_fills.shape[1]))
         out = np.empty((1, len(METRICS)))
-        made = self._kernel(row.reshape(1, -1), 1, *self._terms, out, fills)
+        block = cast("Targets", np.ascontiguousarray(row).reshape(1, -1))
+        made = self._kernel(block, 1, *self._terms, out, fills)
         return out[0], fills[:made].copy()

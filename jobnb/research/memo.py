@@ -34,13 +34,13 @@ class Memo:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def one(self, key: Hashable, compute: Callable[[], Floats], keep: object = None) -> Floats:
-        """Return the array of this key, computed if it is not here."""
+    def one(self, key: Hashable, compute: Callable[..., Floats], *args: object, keep: object = None) -> Floats:
+        """Return the array of this key, ``compute(*args)`` if it is not here."""
         found = self._kept.get(key)
         if found is not None:
             self._kept.move_to_end(key)
             return found[0][0]
-        return self._store(key, (compute(),), keep)[0]
+        return self._store(key, (compute(*args),), keep)[0]
 
     def many(self, key: Hashable, compute: Callable[[], tuple[Floats, ...]]) -> tuple[Floats, ...]:
         """Return the arrays of this key, computed if they are not here."""

@@ -18,7 +18,7 @@ from jobnb.research.data import DataRef
 from jobnb.research.foreign import ForeignRun, is_foreign, name_of, run_foreign
 from jobnb.research.options import EngineOptions
 from jobnb.research.result import run
-from jobnb.research.strategy import Strategy, make
+from jobnb.research.strategy import Strategy, maker
 from jobnb.work import Part, Report
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class BacktestWork:
         if is_foreign(self.strategy):
             foreign = run_foreign(self.strategy, bars, self.params, "value")
             return Part(stop=1, result=cloudpickle.dumps(foreign.value), summary=self._foreign_summary(foreign, bars))
-        result = run(make(cast(type[Strategy], self.strategy), self.params), bars, self.options)
+        result = run(maker(cast(type[Strategy], self.strategy))(dict(self.params)), bars, self.options)
         return Part(stop=1, result=pickle.dumps(result), summary=summary.backtest_summary(result))
 
     def _foreign_summary(self, foreign: ForeignRun, bars: Bars) -> summary.Json:

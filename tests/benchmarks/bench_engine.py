@@ -146,7 +146,11 @@ def main() -> int:
                 continue
             chunk = f", chunk {got['chunk']}" if "chunk" in got else ""
             row(f"{which} {got['version']}{chunk}, {got['count']} of them", f"{got['rate']:,.1f}")
-            goal(f"  jobnb over {which}", min(ours) / got["rate"], "x", least=least)
+            if "optimize" in got:
+                # The goal was set against its optimizer, which is what people call for a grid.
+                row("  jobnb over a bare loop of its run()", f"{min(ours) / got['rate']:,.0f} x")
+                row(f"{which} {got['version']} optimize(), {got['tried']} of them", f"{got['optimize']:,.1f}")
+            goal(f"  jobnb over {which}", min(ours) / got.get("optimize", got["rate"]), "x", least=least)
             if "check" in got:
                 goal(
                     f"  largest difference to {which}, {len(got['check'])} runs",
