@@ -120,8 +120,7 @@ class Cache:
     def folder(self) -> Path:
         """The folder, made on first use."""
         if self._folder is None:
-            wanted = Path(tempfile.gettempdir()) / f"jobnb-{os.getuid()}" / "blobs"
-            self._folder = wanted if _private(wanted) else Path(tempfile.mkdtemp(prefix="jobnb-blobs-"))
+            self._folder = private_folder() / "blobs"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._folder
 
@@ -175,14 +174,15 @@ class Cache:
                 held -= size
 
 
-def _private(folder: Path) -> bool:
-    """Make the folder and its parent ours alone; False when somebody else owns one of them."""
-    for part in (folder.parent, folder):
-        with contextlib.suppress(FileExistsError):
-            part.mkdir(mode=0o700)
-        about = part.lstat()
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
-            return False
-        if about.st_mode & 0o077:
-            part.chmod(0o700)
-    return True
+def private_folder() -> Path:
+    """Return this user's own folder in the host's temporary directory: nobody else can read or write it."""
+    wanted = Path(tempfile.gettempdir()) / f"jobnb-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        wanted.mkdir(mode=0o700)
+    about = wanted.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+        # Somebody was there first: their folder or link is not touched.
+        return Path(tempfile.mkdtemp(prefix="jobnb-"))
+    if about.st_mode & 0o077:
+        wanted.chmod(0o700)
+    return wanted

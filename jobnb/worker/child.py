@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from jobnb.errors import JobnbError
 from jobnb.work import Part, Work
-from jobnb.worker import bars, blobs, context, failure, surroundings
+from jobnb.worker import blobs, context, failure, plain_bars, preload, surroundings
 from jobnb.worker.channel import ChildChannel
 from jobnb.worker.prctl import die_with_parent
 from jobnb.worker.request import TaskError
@@ -34,8 +34,6 @@ _LARGEST_RESULT_BYTES = 2 << 30
 
 #: How long a child may take to leave by itself after the supervisor has hung up.
 _LEAVE_SECONDS = 1.0
-
-preload = surroundings.preload
 
 
 def main(sock_fd: int, out_fd: int, err_fd: int, parent: int, *, watchdog: bool = False) -> NoReturn:
@@ -60,7 +58,7 @@ def main(sock_fd: int, out_fd: int, err_fd: int, parent: int, *, watchdog: bool 
     surroundings.fresh_main()
     surroundings.leave_no_bytecode()
     surroundings.draw_on_paper()
-    bars.install()
+    plain_bars.install()
     surroundings.show_logging()
     faulthandler.enable(2, all_threads=False)
     # What the parent registered is not for a child to run.
@@ -88,7 +86,8 @@ def main(sock_fd: int, out_fd: int, err_fd: int, parent: int, *, watchdog: bool 
 
 def spawned(sock_fd: int, out_fd: int, err_fd: int, parent: int) -> NoReturn:
     """Be a child that was started afresh instead of forked."""
-    preload()
+    preload.load()
+    preload.warm_kernel()
     main(sock_fd, out_fd, err_fd, parent, watchdog=True)
 
 
@@ -186,6 +185,9 @@ class Child:
         work = self._work
         if work is None or self._payload_hash != about["payload_hash"]:
             raise JobnbError("the child was asked to run work that it was not given.")
+        if type(work).__module__.startswith("jobnb.research."):
+            # Done already in the server that this process was forked from, unless that has only just started.
+            preload.warm_kernel()
         try:
             part = work.run(about["start"], about["stop"], about["budget"], meter.report)
         except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:

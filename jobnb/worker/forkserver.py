@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import msgpack
 
-from jobnb.worker import child
+from jobnb.worker import child, preload, surroundings
 from jobnb.worker.prctl import die_with_parent
 from jobnb.worker.process import kill_group, reap
 
@@ -31,12 +31,15 @@ def main(control_fd: int, worker_pid: int) -> None:
     server = ForkServer(control)
     server.watch_signals()
     die_with_parent(worker_pid, signal.SIGTERM)
-    child.preload()
-    # Collected once here: what is left is moved out of the collector's sight, so that a child that collects
-    # does not write to (and thereby copy) the pages it shares with this process.
+    preload.load()
+    _settle()
+    server.serve()
+
+
+def _settle() -> None:
+    """Move what is loaded out of the collector's sight: a child that collects would write to shared pages."""
     gc.collect()
     gc.freeze()
-    server.serve()
 
 
 class ForkServer:
@@ -47,6 +50,7 @@ class ForkServer:
         self._children: set[int] = set()
         self._wake_read, self._wake_write = os.pipe()
         self._leaving = False
+        self._scout: int | None = None
 
     def watch_signals(self) -> None:
         """Have signals wake the loop."""
@@ -63,6 +67,7 @@ class ForkServer:
     def serve(self) -> None:
         """Loop until the worker is gone; leave nothing behind."""
         try:
+            self._send_scout()
             with selectors.DefaultSelector() as selector:
                 selector.register(self._control, selectors.EVENT_READ)
                 selector.register(self._wake_read, selectors.EVENT_READ)
@@ -81,6 +86,23 @@ class ForkServer:
             for pid in self._children:
                 kill_group(pid, signal.SIGKILL)
 
+    def _send_scout(self) -> None:
+        """Have the kernel compiled by a process of its own: on a fresh machine that takes seconds, and jobs come."""
+        parent = os.getpid()
+        pid = _fork()
+        if pid:
+            self._scout = pid
+            self._children.add(pid)
+            return
+        try:
+            self._forget_server()
+            surroundings.own_group()
+            surroundings.reset_signals()
+            die_with_parent(parent)
+            preload.warm_kernel()
+        finally:
+            os._exit(0)
+
     def _request(self, selector: selectors.BaseSelector) -> bool:
         data, fds, _, _ = socket.recv_fds(self._control, _MAX_REQUEST_BYTES, 3)
         if not data:
@@ -88,10 +110,7 @@ class ForkServer:
         number = msgpack.unpackb(data)["id"]
         sock_fd, out_fd, err_fd = fds
         parent = os.getpid()
-        with warnings.catch_warnings():
-            # OpenBLAS' own threads make Python 3.12 warn; OpenBLAS stops them before a fork and restarts them after.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+        pid = _fork()
         if pid == 0:
             self._become_child(selector, parent, sock_fd, out_fd, err_fd)
         for fd in fds:
@@ -104,11 +123,8 @@ class ForkServer:
         self, selector: selectors.BaseSelector, parent: int, sock_fd: int, out_fd: int, err_fd: int
     ) -> NoReturn:
         try:
-            signal.set_wakeup_fd(-1)
             selector.close()
-            self._control.close()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
+            self._forget_server()
             child.main(sock_fd, out_fd, err_fd, parent)
         except BaseException:  # noqa: BLE001
             # There is a parent's stack above: nothing may climb into it. Stderr is the supervisor's pipe by now.
@@ -116,10 +132,27 @@ class ForkServer:
         finally:
             os._exit(1)
 
+    def _forget_server(self) -> None:
+        signal.set_wakeup_fd(-1)
+        self._control.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
     def _reap(self) -> None:
         for pid, status, cpu_seconds, max_rss in reap():
             self._children.discard(pid)
+            if pid == self._scout:
+                preload.warm_kernel()  # from numba's cache now
+                _settle()
+                continue
             self._tell({"op": "exit", "pid": pid, "status": status, "cpu": cpu_seconds, "rss": max_rss})
 
     def _tell(self, message: dict[str, object]) -> None:
         self._control.send(msgpack.packb(message))
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # OpenBLAS' own threads make Python 3.12 warn; OpenBLAS stops them before a fork and restarts them after.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()

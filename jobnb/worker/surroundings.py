@@ -25,24 +25,6 @@ log = logging.getLogger(__name__)
 #: ``_IOLBF`` of <stdio.h>: buffered by line.
 _IOLBF = 1
 
-#: Imported ahead of time, so that a child starts warm. Never a user's module.
-PRELOADED = ("numpy", "pandas", "cloudpickle", "jobnb.work")
-
-
-def preload() -> None:
-    """Import what most jobs need; a package that is not installed here is left out."""
-    for name in PRELOADED:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            log.debug("not preloaded: %s", name, exc_info=True)
-    try:
-        importlib.import_module("jobnb.research.kernel").warm()
-    except ImportError:
-        log.debug("the backtest kernel is not here", exc_info=True)
-    except Exception:  # a broken compiler cache must not keep every other kind of job from running
-        log.exception("the backtest kernel could not be warmed")
-
 
 def own_descriptors(out_fd: int, err_fd: int) -> None:
     """Make the two pipes this process' stdout and stderr, for Python, for C and for whatever it starts."""

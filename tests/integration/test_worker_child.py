@@ -696,6 +696,22 @@ class TestSurroundings:
 
         assert value(run(job)) == (300.0 * 300 * 300, 45.0)
 
+    def test_the_backtest_kernel(self):
+        def job():
+            from jobnb.research.sample import gbm
+            from jobnb.research.strategy import Strategy
+
+            class Cross(Strategy):
+                fast: int = 5
+                slow: int = 20
+
+                def positions(self, bars):
+                    return bars.sma(self.fast) > bars.sma(self.slow)
+
+            return Cross().load_data(gbm(300)).backtest().metrics["trades"]
+
+        assert value(run(job)) > 0
+
     def test_reading_stdin_is_the_end_of_file(self):
         outcome = run(lambda: input())
         assert outcome.error["type"] == "EOFError"
