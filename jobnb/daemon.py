@@ -87,6 +87,11 @@ class Daemon:
         except OSError:
             return ""
 
+    def last_error(self) -> str:
+        """Return the last line of the service's log: the error where it failed."""
+        lines = self.log_tail().splitlines()
+        return lines[-1].strip()[:300] if lines else "it left no word"
+
     def _reap(self) -> None:
         if not self._pid:
             return

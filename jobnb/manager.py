@@ -409,7 +409,10 @@ class JobManager(Coroutines):
         if found.job.status is Status.QUEUED and not found.job.note and self._thread is None:
             lease = self.store.leases.live(found.job.cluster)
             if lease is None or lease.info.get("state") == "starting":
-                return replace(found, job=replace(found.job, note="the service is starting"))
+                note = (
+                    "the service did not start: run `jobnb doctor`" if self.service_gave_up() else "service is starting"
+                )
+                return replace(found, job=replace(found.job, note=note))
         return found
 
     def version(self) -> tuple[int, int]:
@@ -527,10 +530,9 @@ class JobManager(Coroutines):
 
     def why_no_service(self) -> str:
         """Return what to tell somebody who waits for a service that does not come up."""
-        tail = self.daemon.log_tail()
         return (
-            f"the jobnb service for {self._cluster!r} did not start. Run `jobnb doctor`. "
-            f"The end of {self.daemon.log}:\n{tail}"
+            f"the jobnb service for {self._cluster!r} did not start ({self.daemon.last_error()}). "
+            f"Run `jobnb doctor`, and see {self.daemon.log}."
         )
 
 
