@@ -13,8 +13,10 @@ import math
 import shutil
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jobnb.errors import JobnbError
 from jobnb.job import Job, JobView
 from jobnb.notebook import card_html, card_text, ui, words
 from jobnb.notebook.eta import Eta
@@ -55,6 +57,37 @@ class Handle(Protocol):
     def update(self, obj: Any, **kwargs: Any) -> None:
         """Replace what is shown."""
         ...
+
+
+class Budget:
+    """How much may be sent to the page: the Jupyter Server drops what exceeds 1 MB/s over three seconds.
+
+    Parameters
+    ----------
+    rate, burst : float
+        Bytes per second, and bytes that may go out at once.
+    """
+
+    def __init__(self, rate: float = 400_000, burst: float = 1_000_000) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._left = burst
+        self._at = -math.inf
+        self._lock = threading.Lock()
+
+    def take(self, size: int, now: float, *, force: bool = False) -> bool:
+        """Spend ``size`` bytes if they are there; with ``force`` in any case. What is larger than all may go alone."""
+        with self._lock:
+            if now > self._at:
+                self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+                self._at = now
+            if not force and self._left < min(size, self._burst):
+                return False
+            self._left -= size
+            return True
+
+
+_budget = Budget()
 
 
 def metadata(job_id: str) -> dict[str, dict[str, str]]:
@@ -213,8 +246,7 @@ class Card:
             return False
         view = self._manager.view(self._job_id, log_lines=LOG_LINES)
         if view.job.status.final:
-            self._finish(view)
-            return True
+            return self._finish(view, now)
         self._trouble = trouble
         elapsed = view.job.elapsed(view.now)
         # The clock on the card ticks once a second even when nothing else moves.
@@ -247,6 +279,9 @@ class Card:
             grow_from=self._share,
             trouble=self._trouble,
         ).replace(card_html.PHASE, f"--jn-phase:-{now % _PULSE:.2f}s", 1)
+        if not _budget.take(len(html), now):
+            self._look_at = now
+            return
         if self._face is not None:
             if view.job.cancel_requested:
                 self._face.press()
@@ -255,14 +290,19 @@ class Card:
             self._update({"text/html": html, "text/plain": card_text.render(view)})
         self._key, self._share, self._sent_at = key, share, now
 
-    def _finish(self, view: JobView) -> None:
+    def _finish(self, view: JobView, now: float) -> bool:
         extra = notes.get(self._job_id, "")
         final = card_html.render(view, live=False, style=False, trouble=extra)
+        if not _budget.take(2 * len(final) + len(STYLE), now):
+            # A hundred jobs that end together are drawn over some seconds rather than dropped by the server.
+            self._look_at = now
+            return False
         # Both: a page that was loaded again loses the display's update, a notebook opened again the widget.
         if self._face is not None:
             self._face.settle(final)
             _keep(self._face)
         self._update({"text/html": STYLE + final, "text/plain": card_text.render(view, trouble=extra)})
+        return True
 
     def _update(self, data: dict[str, Any]) -> None:
         if self._handle is not None:
@@ -359,6 +399,7 @@ def _show_live(job: Job) -> None:
         data[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": face.model_id}
     elif view.job.elapsed(view.now) < progress_after():
         data = {"text/html": "", "text/plain": data["text/plain"]}
+    _budget.take(len(data["text/html"]) + len(STYLE), time.monotonic(), force=True)
     handle = display(data, raw=True, display_id=True, metadata=metadata(job.id))
     card.attach(handle, face)
     ui.get().add(card)
@@ -377,6 +418,8 @@ class Delivery:
         self._namespace = namespace
         self._lock = threading.Lock()
         self._done = False
+        #: Why the results did not come, once that is known.
+        self.error = ""
 
     @property
     def manager(self) -> Source:
@@ -403,13 +446,18 @@ class Delivery:
             self._done = True
             if record.status.value == "completed":
                 # The lock is held: a cell that has waited for the job must find the values.
-                values = self._job.result(timeout=10)
-                self._namespace.update({name: values[name] for name in self._names})
+                try:
+                    values = self._job.result(timeout=10)
+                except Exception as error:
+                    self.broken(error)
+                    raise
+                self._namespace.update({name: values[name] for name in self._names if name in values})
             return True
 
     def broken(self, error: Exception) -> bool:
         """See `ui.Watcher.broken`: the card of the job says why the results did not come."""
-        notes[self._job.id] = f"{', '.join(self._names)} could not be brought back: {type(error).__name__}: {error}"
+        self.error = f"{', '.join(self._names)} could not be brought back: {type(error).__name__}: {error}"
+        notes[self._job.id] = self.error
         return True
 
 
@@ -425,6 +473,14 @@ def deliver(job: Job, names: tuple[str, ...], namespace: dict[str, Any]) -> None
 
 
 def settle(job_id: str) -> None:
-    """Assign what an ended job brings back now, in this thread; an error to do so is raised here."""
+    """Assign what an ended job brings back now, in this thread.
+
+    Raises
+    ------
+    JobnbError
+        The results cannot be brought back.
+    """
     for delivery in [d for d in _deliveries if d.job_id == job_id]:
         delivery.settle()
+        if delivery.error:
+            raise JobnbError(delivery.error)

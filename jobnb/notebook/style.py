@@ -30,7 +30,7 @@ section.jn-card.jn-card{font:13px/1.45 var(--jp-ui-font-family,system-ui,-apple-
 .jn-card.jn-card header{display:flex;align-items:center;gap:8px;min-height:24px;margin:0;flex-wrap:nowrap}
 .jn-card.jn-card .jn-name{font-weight:600;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0;flex:0 1 auto}
 .jn-card.jn-card b{font-weight:600;color:var(--jn-ink)}.jn-card.jn-card em{font-style:normal;color:var(--jn-ink)}
-.jn-card.jn-card code{font:12px var(--jn-mono);color:var(--jn-soft);background:none;border:0;padding:0}
+.jn-card.jn-card code{font:12px var(--jn-mono);color:var(--jn-soft);background:none!important;border:0;padding:0!important}
 .jn-card.jn-card p code{color:var(--jn-ink)}
 .jn-card .jn-kind{font-size:11px;color:var(--jn-soft);border:1px solid var(--jn-line);border-radius:9px;padding:0 7px;white-space:nowrap}
 .jn-card .jn-right{flex:1 0 auto;text-align:right;color:var(--jn-soft);white-space:nowrap}
@@ -77,9 +77,10 @@ section.jn-card.jn-card{font:13px/1.45 var(--jp-ui-font-family,system-ui,-apple-
 .jn-card svg.jn-heat{width:100%;max-width:none;height:132px;display:block;border-radius:3px;background:var(--jn-line)}
 .jn-card .jn-mark{fill:none;stroke:#fff;stroke-width:2;vector-effect:non-scaling-stroke}.jn-card .jn-mark0{fill:none;stroke:#000;stroke-width:4;vector-effect:non-scaling-stroke}
 .jn-card .jn-scale{white-space:nowrap}.jn-card .jn-scale i{display:inline-block;width:54px;height:7px;border-radius:2px;vertical-align:middle}
+section.jn-card.jn-table.jn-table{border-left:1px solid var(--jn-line);max-width:1000px}
 .jn-card.jn-card .jn-luck{margin:8px 0 0;padding-top:6px;border-top:1px solid var(--jn-line);font-size:12px;color:var(--jn-ink)}
 .jn-card.jn-card .jn-code{font:600 11px var(--jn-mono);color:var(--jn-bad);margin-right:6px}.jn-card.jn-retrying .jn-code{color:var(--jn-warn)}
-.jobnb-card{position:relative;max-width:820px;overflow:visible!important}
+.jobnb-card{position:relative;max-width:min(820px,calc(100% - 20px));overflow:visible!important}
 .jobnb-card .widget-html,.jobnb-card .widget-html-content{margin:0!important;width:100%;line-height:1.45;overflow:visible}
 .jobnb-card .jobnb-buttons{position:absolute;top:10px;right:11px;width:auto;margin:0;gap:6px;overflow:visible}
 .jobnb-buttons .jupyter-button.jupyter-button{height:24px;line-height:22px;width:auto;margin:0;padding:0 10px;font-size:12px;border:1px solid var(--jp-border-color2,#e2e2e6);border-radius:4px;background:var(--jp-layout-color1,#fff);color:var(--jp-ui-font-color1,#1d1d1f);box-shadow:none}

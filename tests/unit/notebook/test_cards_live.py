@@ -7,6 +7,7 @@ import examples
 import ipywidgets
 import pytest
 
+from jobnb.errors import JobnbError
 from jobnb.job import Progress, Status
 from jobnb.notebook import cards, ui
 
@@ -38,6 +39,12 @@ class FakeHandle:
 
     def update(self, data, **kwargs):
         self.updates.append((data, kwargs))
+
+
+@pytest.fixture(autouse=True)
+def plenty(monkeypatch):
+    """Whatever other tests have sent."""
+    monkeypatch.setattr(cards, "_budget", cards.Budget())
 
 
 def card(manager, job, after=0.5):
@@ -405,6 +412,48 @@ def test_results_that_cannot_come_home_are_told_on_the_card(manager, thread, cap
     manager.end(job)  # there is no value: KeyError
     thread.tick()
     assert "a could not be brought back: KeyError" in face.html
+
+
+def test_waiting_for_results_that_cannot_come_home_is_an_error(manager, thread, monkeypatch):
+    monkeypatch.setattr(cards, "_deliveries", [])
+    job = manager.put()
+    cards.deliver(job, ("a",), {})
+    manager.end(job)
+    with pytest.raises(KeyError):
+        cards.settle(job.id)
+    with pytest.raises(JobnbError, match="a could not be brought back"):
+        cards.settle(job.id)
+
+
+def test_a_hundred_ends_at_once_do_not_flood_the_server(manager, thread, clock, monkeypatch):
+    monkeypatch.setattr(cards, "_budget", cards.Budget())
+    made = []
+    for _ in range(100):
+        job = manager.put(kind="backtest", summary=examples.backtest_summary())
+        one = card(manager, job)
+        thread.add(one[0])
+        made.append(one)
+        manager.end(job)
+    sent = []
+    for _ in range(300):
+        thread.tick()
+        size = sum(len(html) for _, face, _ in made for what, *html in face.done for html in html if what == "settle")
+        sent.append((clock.now, size * 2))
+        advance(manager, clock, 0.06)
+    assert thread.live == 0
+    for at, size in sent:
+        before = [s for t, s in sent if t <= at - 3.0]
+        assert size - (before[-1] if before else 0) < 3_000_000
+
+
+def test_the_budget():
+    budget = cards.Budget(rate=10, burst=100)
+    assert budget.take(100, 0.0)
+    assert not budget.take(1, 0.0)
+    assert budget.take(10, 1.0)
+    assert budget.take(50, 1.0, force=True)
+    assert not budget.take(10, 5.0)
+    assert budget.take(1000, 60.0)  # more than all of it goes alone
 
 
 def test_the_store_is_read_now_and_then_even_if_its_version_stands_still(manager, thread, clock):
