@@ -6,12 +6,15 @@ Pure functions on what they are given; they must never raise for anything the us
 from __future__ import annotations
 
 import errno
+import functools
 import os
+import platform
 import re
 import signal
 import socket
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
 from jobnb.errors import JobnbError
@@ -198,7 +201,7 @@ def unpicklable_result(error: BaseException, value_type: str) -> TaskError:
     )
 
 
-def unreadable_payload(error: BaseException, theirs: dict[str, str], mine: dict[str, str]) -> TaskError:
+def unreadable_payload(error: BaseException, theirs: Mapping[str, str], mine: Mapping[str, str]) -> TaskError:
     """Describe work that cannot be unpickled here."""
     pairs = ", ".join(
         f"{name} {theirs.get(name, '?')} there and {mine.get(name, '?')} here" for name in sorted({*theirs, *mine})
@@ -223,11 +226,9 @@ def version_mismatch(theirs: str, mine: str) -> TaskError:
     )
 
 
-def versions() -> dict[str, str]:
+@functools.cache
+def versions() -> Mapping[str, str]:
     """Return the versions which decide whether a pickle can be read: Python, cloudpickle, numpy, pandas, jobnb."""
-    import platform
-    from importlib import metadata
-
     found = {"python": platform.python_version()}
     for package in ("cloudpickle", "numpy", "pandas", "jobnb"):
         try:

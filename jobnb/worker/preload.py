@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 
 from jobnb.worker.blobs import private_folder
+from jobnb.worker.failure import versions
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def load() -> None:
             importlib.import_module(name)
         except ImportError:
             log.debug("not preloaded: %s", name, exc_info=True)
+    versions()  # read from many small files, and asked for by every task
 
 
 def warm_kernel() -> None:
