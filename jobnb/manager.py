@@ -303,12 +303,18 @@ class JobManager(Coroutines):
     ) -> Job:
         import sys
 
-        from jobnb import packing
+        from jobnb import packing, sources
+        from jobnb.sources import WithSources
 
         module = sys.modules.get(getattr(source, "__module__", None) or "")
         # Where the workers do not see the submitter's files, the function's own module travels along.
         far = self._cluster != EMBEDDED and packing.is_local(module)
-        packed = packing.pack(work, self.store.blobs.put, by_value=[module] if far and module else ())
+        cells = sources.gather(source)
+        packed = packing.pack(
+            WithSources(work=work, sources=cells) if cells else work,
+            self.store.blobs.put,
+            by_value=[module] if far and module else (),
+        )
         new = NewJob(
             name=options.name or name,
             kind=kind,
