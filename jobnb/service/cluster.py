@@ -6,8 +6,8 @@ the dispatcher's to say.
 
 from __future__ import annotations
 
+import json
 import logging
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +46,20 @@ EMBEDDED_CONFIG: Mapping[str, Any] = {
 }
 
 
+class ClusterLost(ClusterUnreachable):
+    """The Dask scheduler went away while jobs ran."""
+
+    code = "CLUSTER_LOST"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large a cluster is at one moment."""
+
+    workers: int
+    slots: int
+
+
 @dataclass(kw_only=True)
 class Cluster:
     """A connected cluster.
@@ -66,14 +80,36 @@ class Cluster:
     owned: LocalCluster | None = None
     borrowed: bool = False
 
-    def slots(self) -> int:
-        """Return how many tasks the cluster can run at once, now."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
-        return sum(int(w["nthreads"]) for w in workers.values() if w.get("status") in (None, "running"))
+    def __post_init__(self) -> None:
+        self._scheduler = self._info()["id"]
 
-    def workers(self) -> int:
-        """Return how many workers the cluster has, now."""
-        return len(self.client.scheduler_info(n_workers=-1)["workers"])
+    def size(self) -> Size:
+        """Count the workers and the tasks that they can run at once, now.
+
+        Raises
+        ------
+        ClusterLost
+            The scheduler is away, or another one answers at its address: it knows nothing of our tasks.
+        """
+        info = self._info()
+        if not self.connected() or info["id"] != self._scheduler:
+            raise ClusterLost(f"the Dask scheduler at {self.address} went away.")
+        workers = info["workers"].values()
+        return Size(
+            workers=len(workers),
+            slots=sum(int(w["nthreads"]) for w in workers if w.get("status") in (None, "running")),
+        )
+
+    def connected(self) -> bool:
+        """Tell whether the connection to the scheduler is up."""
+        return str(self.client.status) == "running"
+
+    def _info(self) -> Mapping[str, Any]:
+        try:
+            info: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise ClusterLost(f"the Dask scheduler at {self.address} went away ({error}).") from error
+        return info
 
     def close(self) -> None:
         """Leave the cluster; end it if it is our own."""
@@ -116,19 +152,24 @@ def remote(address: str) -> Cluster:
     ClusterUnreachable, VersionMismatch
     """
     try:
-        if address.endswith(".json"):
-            client = Client(scheduler_file=address, set_as_default=False, timeout=CONNECT_SECONDS)
-        else:
-            client = Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
-    except (OSError, TimeoutError, ValueError) as error:
+        client = Client(_scheduler_address(address), set_as_default=False, timeout=CONNECT_SECONDS)
+    except (OSError, TimeoutError, ValueError, TypeError, KeyError) as error:
         raise ClusterUnreachable(
-            f"no Dask scheduler answers at {address} ({error}). Check the address and that the scheduler is up."
+            f"no Dask scheduler answers at {address} ({str(error).splitlines()[0] if str(error) else error!r}). "
+            "Check the address and that the scheduler is up."
         ) from error
     try:
         return borrowed(client, address=address, keep=False)
     except BaseException:
         client.close()
         raise
+
+
+def _scheduler_address(address: str) -> str:
+    """Return the address itself, or the one in a scheduler file: for a missing file Dask would wait for ever."""
+    if not address.endswith(".json"):
+        return address
+    return str(json.loads(Path(address).read_text(encoding="utf-8"))["address"])
 
 
 def borrowed(client: Any, *, address: str, keep: bool = True) -> Cluster:
@@ -138,28 +179,45 @@ def borrowed(client: Any, *, address: str, keep: bool = True) -> Cluster:
     return Cluster(client=client, address=address, shares_disk=False, window=1, borrowed=keep)
 
 
+def reborrowed(client: Any, *, address: str) -> Cluster:
+    """Use somebody's client again after its scheduler went away, once the client has found it, or another.
+
+    Raises
+    ------
+    ClusterUnreachable
+        It has not.
+    """
+    if str(client.status) != "running":
+        raise ClusterUnreachable(
+            f"the Dask client of {address} is {client.status}. Connect again with a client of a running cluster."
+        )
+    return borrowed(client, address=address)
+
+
 def versions() -> dict[str, str]:
-    """Return what has to agree between this process and the workers."""
-    return {
-        "python": ".".join(platform.python_version_tuple()[:2]),
-        "jobnb": jobnb.__version__,
-        "pid": str(os.getpid()),
-    }
+    """Return what has to agree between this process and the cluster's."""
+    return {"python": ".".join(platform.python_version_tuple()[:2]), "jobnb": jobnb.__version__}
 
 
 def check_versions(client: Any) -> None:
     """Raise `VersionMismatch` unless every worker has jobnb and the same minor version of Python."""
-    try:
-        found: dict[str, dict[str, str]] = client.run(versions)
-    except ModuleNotFoundError as error:
-        raise VersionMismatch(
-            f"the cluster's workers cannot import {error.name}. Install jobnb {jobnb.__version__} where they run."
-        ) from error
     mine = versions()
-    for worker, theirs in found.items():
+    found: dict[str, Any] = client.run(versions, on_error="return")
+    try:
+        # The scheduler unpickles what is submitted, so it has to know jobnb as well.
+        found["the scheduler"] = client.run_on_scheduler(versions)
+    except ImportError as error:
+        found["the scheduler"] = error
+    for where, theirs in found.items():
+        if isinstance(theirs, ImportError):
+            raise VersionMismatch(
+                f"{where} cannot import {theirs.name or 'jobnb'}. Install jobnb {mine['jobnb']} where it runs."
+            )
+        if isinstance(theirs, BaseException):
+            continue  # It left while it was asked.
         for what in ("python", "jobnb"):
             if theirs[what] != mine[what]:
                 raise VersionMismatch(
-                    f"worker {worker} has {what} {theirs[what]}, this process has {mine[what]}. "
+                    f"{where} has {what} {theirs[what]}, this process has {mine[what]}. "
                     "Install the same version on both sides."
                 )

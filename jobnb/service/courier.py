@@ -7,6 +7,7 @@ a future that vanished means that a task was lost, unless the store says that so
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import queue
 import secrets
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 #: Work up to this size travels with each task; larger work is put on the cluster once.
 INLINE_BYTES = 64_000
+#: How long the cluster may take to hand over a result, and to take in data.
+RESULT_SECONDS = 600
+SCATTER_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,7 @@ class Lost:
     job: str
     task: int
     why: str
+    code: str = "WORKER_LOST"
 
     @property
     def key(self) -> tuple[str, int]:
@@ -62,11 +67,12 @@ class Said:
     job: str
     task: int
     done: int = 0
-    progress: tuple[float, float, str] | None = None
+    progress: tuple[float, float | None, str] | None = None
     log: tuple[tuple[int, int, str, str], ...] = ()
 
 
-Inbox = queue.SimpleQueue[Ended | Lost | Said | None]
+Message = Ended | Lost | Said
+Inbox = queue.SimpleQueue[Message]
 
 
 @dataclass(kw_only=True)
@@ -80,6 +86,8 @@ class Courier:
     _data: dict[str, dict[str, Any]] = field(default_factory=dict)
     _work: dict[str, bytes] = field(default_factory=dict)
     _stopping: set[tuple[str, int]] = field(default_factory=set)
+    #: Tasks whose supervisors said that they are over, and whose outcome is on its way.
+    _over: set[tuple[str, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.topic = f"jobnb-{self.store.id}"
@@ -98,49 +106,67 @@ class Courier:
                 request.pack(),
                 payload,
                 *data,
-                key=request.key,
+                # Dask keeps statistics by the first word of keys for ever: one word for all of ours.
+                key=f"jobnb-{request.key}",
                 pure=False,
                 retries=0,
                 priority=job.priority.rank,
             )
         except JobnbError as error:
-            self.inbox.put(Ended(outcome=_refused(job, task, span, attempt, error)))
+            self.inbox.put(Ended(outcome=_failed(job.id, task, attempt, span[0], error.code, error)))
+            return
+        except Exception as error:  # noqa: BLE001 - Dask raises many kinds when its scheduler or a worker goes away
+            logger.warning("task %s could not be sent: %r", f"{job.id}-{task}", error)
+            self._data.pop(job.id, None)
+            self.inbox.put(Lost(job=job.id, task=task, why=f"it could not be sent: {error!r}", code="CLUSTER_LOST"))
             return
         self._futures[job.id, task] = future
-        future.add_done_callback(lambda done, key=(job.id, task): self._on_done(key, done))
+        about = (job.id, task, attempt, span[0])
+        future.add_done_callback(lambda done, about=about: self._on_done(done, *about))
 
     def cancel(self, job: str, task: int) -> None:
         """Have a task stopped; its supervisor reports when the child is dead."""
-        future = self._futures.get((job, task))
-        if future is not None:
-            self._stopping.add((job, task))
-            future.cancel(reason="user", msg="cancelled", force=True)
+        key = job, task
+        future = self._futures.get(key)
+        if future is None or key in self._over or future.status == "finished":
+            # It has just ended by itself, and its outcome counts.
+            return
+        self._stopping.add(key)
+        future.cancel(reason="user", msg="cancelled", force=True)
 
     def cancel_all(self) -> None:
-        """Have every task stopped."""
+        """Have every task stopped; nobody waits for them."""
         futures = list(self._futures.values())
         self._stopping.update(self._futures)
-        if futures:
-            self.cluster.client.cancel(futures, force=True)
         self._futures.clear()
+        if futures and self.cluster.connected():
+            self.cluster.client.cancel(futures, force=True)
 
     def forget(self, job: str, task: int) -> None:
         """Drop what is kept of a task that is settled."""
         self._futures.pop((job, task), None)
         self._stopping.discard((job, task))
-        if self.cluster.shares_disk:
-            for path in (self.store.home / "receipts").glob(f"{job}-{task}-*"):
-                path.unlink(missing_ok=True)
+        self._over.discard((job, task))
+        self._drop_receipts(f"{job}-{task}-*")
 
     def close_job(self, job: str) -> None:
-        """Drop what is kept of a job that is over."""
+        """Drop what is kept of a job that is over, receipts of earlier services included."""
         self._data.pop(job, None)
         self._work.pop(job, None)
+        self._drop_receipts(f"{job}-*")
+
+    def _drop_receipts(self, pattern: str) -> None:
+        if self.cluster.shares_disk:
+            for path in (self.store.home / "receipts").glob(pattern):
+                path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Stop listening."""
         self._futures.clear()
         self._data.clear()
+        if self.cluster.connected():
+            # The client may be somebody else's and live on.
+            self.cluster.client.unsubscribe_topic(self.topic)
 
     def receipt(self, job: str, task: int, attempt: int) -> TaskOutcome | None:
         """Return the outcome that a supervisor left on the shared disk, or None."""
@@ -188,49 +214,70 @@ class Courier:
         if not shared:
             for sha in blobs:
                 if sha not in known:
-                    known[sha] = self.cluster.client.scatter(self.store.blobs.get(sha), hash=False)
+                    known[sha] = self.cluster.client.scatter(
+                        self.store.blobs.get(sha), hash=False, timeout=SCATTER_SECONDS
+                    )
         data = [] if shared else [known[sha] for sha in blobs]
         payload: Any = self._work.get(job.id)
         if payload is None:
             payload = self._work[job.id] = self.store.blobs.get(job.payload)
         if len(payload) > INLINE_BYTES:
             if "work" not in known:
-                known["work"] = self.cluster.client.scatter(payload, hash=False)
+                known["work"] = self.cluster.client.scatter(payload, hash=False, timeout=SCATTER_SECONDS)
             payload = known["work"]
         return request, payload, data
 
     # Called by Dask's threads
 
-    def _on_done(self, key: tuple[str, int], future: Any) -> None:
-        job, task = key
+    def _on_done(self, future: Any, job: str, task: int, attempt: int, start: int) -> None:
+        try:
+            message = self._message(future, job, task, attempt, start)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with an outcome, the dispatcher must hear of it
+            logger.warning("the outcome of task %s-%d did not arrive: %r", job, task, error)
+            message = Lost(job=job, task=task, why=f"its outcome did not arrive: {error!r}")
+        if message is not None:
+            self.inbox.put(message)
+
+    def _message(self, future: Any, job: str, task: int, attempt: int, start: int) -> Ended | Lost | None:
         if future.status == "finished":
-            self.inbox.put(Ended(outcome=TaskOutcome.unpack(future.result())))
-            return
+            packed = future.result(timeout=RESULT_SECONDS)
+            try:
+                return Ended(outcome=TaskOutcome.unpack(packed))
+            except (ValueError, TypeError) as error:
+                return Ended(outcome=_failed(job, task, attempt, start, "OUTCOME_UNREADABLE", error))
         if future.status == "error":
-            error = future.exception()
-            why = f"{type(error).__name__}: {error}"
-        else:
-            # Dask says "cancelled" for lost dependencies and lost schedulers as well; a stop that we asked for
-            # is reported by the supervisor, or given up by the dispatcher.
-            if key in self._stopping or self._futures.get(key) is not future:
-                return
-            why = "the cluster dropped it (lost data, or its scheduler went away)"
+            raised = future.exception()
+            if isinstance(raised, JobnbError):
+                return Ended(outcome=_failed(job, task, attempt, start, raised.code, raised))
+            if isinstance(raised, ImportError):
+                return Ended(outcome=_failed(job, task, attempt, start, "VERSION_MISMATCH", raised))
+            self._data.pop(job, None)
+            return Lost(job=job, task=task, why=f"{type(raised).__name__}: {raised}")
+        # Dask says "cancelled" for lost dependencies and lost schedulers as well; a stop that we asked for is
+        # reported by the supervisor, or given up by the dispatcher.
+        if (job, task) in self._stopping or self._futures.get((job, task)) is not future:
+            return None
         self._data.pop(job, None)
-        self.inbox.put(Lost(job=job, task=task, why=why))
+        if not self.cluster.connected():
+            return Lost(job=job, task=task, why="the Dask scheduler went away", code="CLUSTER_LOST")
+        return Lost(job=job, task=task, why="the cluster dropped it: data that it needs was lost with a worker")
 
     def _on_event(self, event: tuple[float, Any]) -> None:
         said = event[1]
-        job, task = str(said["job"]), int(said["task"])
-        if said.get("kind") == "ended" and said.get("state") == "cancelled":
-            self.inbox.put(Lost(job=job, task=task, why="stopped"))
-            return
+        key = job, task = str(said["job"]), int(said["task"])
+        if said.get("kind") == "ended":
+            if key in self._stopping or said.get("state") == "cancelled":
+                self.inbox.put(Lost(job=job, task=task, why="stopped"))
+                return
+            if key in self._futures:
+                self._over.add(key)
         progress = said.get("progress")
         self.inbox.put(
             Said(
                 job=job,
                 task=task,
                 done=int(said.get("done") or 0),
-                progress=(float(progress[0]), float(progress[1] or 0), str(progress[2])) if progress else None,
+                progress=tuple(progress) if progress else None,
                 log=tuple(tuple(line) for line in said.get("log") or ()),
             )
         )
@@ -244,17 +291,21 @@ def _share_token(home: Path) -> tuple[str, str]:
     """Return a file of the home folder and what it holds: whoever can read it there shares the disk."""
     path = home / "share-token"
     token = secrets.token_hex(16)
-    path.write_text(token)
+    part = path.with_suffix(".new")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(token)
+    part.replace(path)
     return str(path), token
 
 
-def _refused(job: JobRecord, task: int, span: tuple[int, int], attempt: int, error: JobnbError) -> TaskOutcome:
+def _failed(job: str, task: int, attempt: int, start: int, code: str, error: BaseException) -> TaskOutcome:
     return TaskOutcome(
-        job=job.id,
+        job=job,
         task=task,
         attempt=attempt,
         state="failed",
-        start=span[0],
-        stop=span[0],
-        error={"code": error.code, "type": type(error).__name__, "message": error.message},
+        start=start,
+        stop=start,
+        error={"code": code, "type": type(error).__name__, "message": str(error)},
     )

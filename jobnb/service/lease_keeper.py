@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any
 
-from jobnb.errors import JobnbError, LeaseLost
+from jobnb.errors import HomeNotWritable, JobnbError, LeaseLost, StoreError
 from jobnb.store import Store
 from jobnb.store.leases import Lease
 
@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 3.0
-#: Silence of the dispatcher after which it counts as stuck.
-SILENCE_SECONDS = 30.0
+#: Silence of the dispatcher after which it counts as stuck. Sending large data over a slow line is not stuck.
+SILENCE_SECONDS = 300.0
 
 
 class LeaseKeeper:
@@ -60,25 +60,35 @@ class LeaseKeeper:
         self._closed.set()
         self._wake.set()
         self._thread.join()
-        self._store.leases.release(self.lease)
+        try:
+            self._store.leases.release(self.lease)
+        except JobnbError as error:
+            logger.warning("the lease could not be given back: %s", error)
 
     def _run(self) -> None:
-        while not self._closed.is_set():
-            self._wake.wait(RENEW_SECONDS)
-            self._wake.clear()
-            if self._closed.is_set():
-                break
-            if time.monotonic() - self._heard > SILENCE_SECONDS:
-                logger.error("the dispatcher is silent; the lease is not renewed")
-                continue
-            try:
-                renewed = self._store.leases.renew(self.lease, LEASE_SECONDS, self._info)
-            except LeaseLost:
-                self.lost.set()
-                break
-            except JobnbError:
-                logger.exception("the lease could not be renewed")
-                continue
-            if renewed.stop_requested:
-                self.stop_requested.set()
-        self._store.close()
+        try:
+            while not self._closed.is_set():
+                self._wake.wait(RENEW_SECONDS)
+                self._wake.clear()
+                if not self._closed.is_set():
+                    self._renew()
+        except LeaseLost:
+            pass
+        finally:
+            # Whatever ended this thread: without it the service must not go on.
+            self.lost.set()
+            self._store.close()
+
+    def _renew(self) -> None:
+        if time.monotonic() - self._heard > SILENCE_SECONDS:
+            logger.error("the dispatcher is silent; the lease is not renewed")
+            return
+        try:
+            renewed = self._store.leases.renew(self.lease, LEASE_SECONDS, self._info)
+        except HomeNotWritable:
+            raise
+        except StoreError:
+            logger.exception("the lease could not be renewed")
+            return
+        if renewed.stop_requested:
+            self.stop_requested.set()

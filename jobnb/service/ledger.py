@@ -15,8 +15,10 @@ from jobnb.service import plans
 from jobnb.service.spans import Span, count, missing, put_back, take
 from jobnb.store.tasks import TaskRow
 
-#: How often the cluster may lose a task of a job before the job fails.
+#: How often workers may be lost over the same items before the job fails: perhaps the items kill them.
 LOST_LIMIT = 3
+#: Losses of which no item can be the reason: the service ended, the scheduler went away.
+BLAMELESS = frozenset({"SERVICE_LOST", "CLUSTER_LOST"})
 
 
 @dataclass(kw_only=True)
@@ -57,6 +59,10 @@ class Ledger:
     #: current, total, message: as the job itself reports it.
     progress: tuple[float, float, str] = (0.0, 0.0, "")
     ending: Ending | None = None
+    #: How often workers were lost over the items from the key on.
+    losses: dict[int, int] = field(default_factory=dict)
+    #: Monotonic time after which a job of many tasks has run too long.
+    ends_at: float | None = None
     #: Something changed that viewers should see, not yet written.
     dirty: bool = False
 
@@ -66,7 +72,7 @@ class Ledger:
         tasks = list(tasks)
         finished = [(t.start, t.stop) for t in tasks if t.state == "completed"]
         held = [(t.start, t.stop) for t in tasks if t.state == "running"]
-        return cls(
+        ledger = cls(
             job=job,
             pending=missing(job.items, finished + held),
             next_task=max((t.task for t in tasks), default=-1) + 1,
@@ -79,17 +85,38 @@ class Ledger:
             },
             progress=(job.progress.current, job.progress.total, job.progress.message),
         )
+        for t in tasks:
+            if t.state == "lost" and (t.error or {}).get("code") not in BLAMELESS:
+                ledger._note_loss((t.start, t.stop))
+            elif t.state == "completed":
+                ledger._clear_losses((t.start, t.stop))
+            elif t.state == "failed" and t.attempt >= job.attempt:
+                ledger.end(Status.FAILED, t.error)
+        return ledger
 
     def draft(self) -> Ledger:
         """Return a copy to try changes on, for as long as they are not stored."""
         return replace(
-            self, pending=list(self.pending), running={task: replace(out) for task, out in self.running.items()}
+            self,
+            pending=list(self.pending),
+            running={task: replace(out) for task, out in self.running.items()},
+            losses=dict(self.losses),
         )
 
     @property
     def attempt(self) -> int:
         """The number of the attempt that a task begun now would be."""
         return self.job.attempt + self.lost
+
+    @property
+    def open(self) -> bool:
+        """True while there is something to hand out."""
+        return bool(self.pending) and self.ending is None
+
+    @property
+    def short(self) -> bool:
+        """True if its tasks are known to be back soon, so that one may wait behind another."""
+        return self.pace is not None and self.pace <= plans.TASK_SECONDS
 
     def hand_out(self, slots: int) -> tuple[int, Span, float | None] | None:
         """Return the next task (number, span, budget) and count it as out, or None if there is none.
@@ -99,7 +126,7 @@ class Ledger:
         slots : int
             Places this job could use at once, now.
         """
-        if self.ending is not None or not self.pending:
+        if not self.open:
             return None
         size = plans.cut(self.job.plan, left=count(self.pending), slots=slots, pace=self.pace)
         span, self.pending = take(self.pending, size.items)
@@ -125,30 +152,45 @@ class Ledger:
         out = self.running.pop(task)
         self.done += stop - out.start
         self.failed += failed
+        self._clear_losses((out.start, stop))
         self.pending = put_back(self.pending, (stop, out.stop))
         self.pace = plans.blend(self.pace, seconds, stop - out.start)
         self.summary = plans.fold_summary(self.job.plan, self.summary, summary)
         self.dirty = True
 
     def stopped(self, task: int) -> None:
-        """Note that a task was ended on request; its items stay undone."""
+        """Note that a task was ended on request, or never sent; its items stay undone."""
         out = self.running.pop(task)
         self.pending = put_back(self.pending, (out.start, out.stop))
 
-    def lost_task(self, task: int, why: str) -> None:
-        """Note that the cluster lost a task: its items are handed out again, unless that happened too often."""
+    def lost_task(self, task: int, code: str, why: str) -> None:
+        """Note that a task is lost: its items are handed out again, unless they have cost too many workers."""
         out = self.running.pop(task)
         self.pending = put_back(self.pending, (out.start, out.stop))
         self.lost += 1
-        if self.lost > LOST_LIMIT and self.ending is None:
+        if code in BLAMELESS:
+            return
+        times = self._note_loss((out.start, out.stop))
+        if times > LOST_LIMIT:
+            items = f" over items {out.start:,} to {out.stop - 1:,}" if self.job.items > 1 else ""
             self.end(
                 Status.FAILED,
                 {
                     "code": "WORKER_LOST",
-                    "message": f"the cluster lost this job {self.lost} times; the last time: {why}",
+                    "message": f"the cluster lost this job {times} times{items}; the last time: {why}",
                     "hint": "Look at the worker's log: it may run out of memory, or be stopped from outside.",
                 },
             )
+
+    def _note_loss(self, span: Span) -> int:
+        times = 1 + max((n for at, n in self.losses.items() if span[0] <= at < span[1]), default=0)
+        self._clear_losses(span)
+        self.losses[span[0]] = times
+        return times
+
+    def _clear_losses(self, span: Span) -> None:
+        for at in [at for at in self.losses if span[0] <= at < span[1]]:
+            del self.losses[at]
 
     def end(self, status: Status, error: Mapping[str, Any] | None = None) -> None:
         """Decide how the job ends; the first decision stands. Nothing more is handed out."""

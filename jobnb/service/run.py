@@ -10,14 +10,15 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from jobnb.config import Config
 from jobnb.daemon import EMBEDDED
 from jobnb.errors import JobnbError
 from jobnb.service import cluster as clusters
-from jobnb.service.cluster import Cluster
-from jobnb.service.dispatcher import Dispatcher
+from jobnb.service.cluster import Cluster, ClusterLost
+from jobnb.service.dispatcher import CLUSTER_LOST, STOPPED, Dispatcher
 from jobnb.service.lease_keeper import LEASE_SECONDS, LeaseKeeper
 from jobnb.store import Store
 from jobnb.store.leases import Lease
@@ -25,6 +26,10 @@ from jobnb.store.leases import Lease
 logger = logging.getLogger(__name__)
 
 NOT_NEEDED = "another service is in charge"
+#: How long the holder of an expired lease, if its process lives, gets to renew it.
+WAKE_SECONDS = 5.0
+#: How often a cluster that went away is looked for.
+AGAIN_SECONDS = 2.0
 
 
 def serve(settings: Config, name: str, stop: threading.Event) -> str:
@@ -42,6 +47,13 @@ def serve(settings: Config, name: str, stop: threading.Event) -> str:
 
 def take_lease(store: Store, name: str) -> Lease | None:
     """Take the lease of a cluster for this process; None if another service is in charge."""
+    old = store.leases.get(name)
+    ends = time.monotonic() + WAKE_SECONDS
+    while old is not None and not old.live(store.clock()) and old.breathing() and time.monotonic() < ends:
+        # Expired, but its holder runs: this machine has slept. It gets the time to renew, so that jobs of hours
+        # need not begin again because a lid was closed.
+        time.sleep(0.05)
+        old = store.leases.get(name)
     host, pid = socket.gethostname(), os.getpid()
     holder = f"{host}:{pid}:{secrets.token_hex(4)}"
     return store.leases.take(name, holder, LEASE_SECONDS, {"host": host, "pid": pid, "state": "starting"})
@@ -55,21 +67,59 @@ def dispatch(
     *,
     idle_timeout: float | None,
 ) -> str:
-    """Connect the cluster and dispatch to it until told to stop; the lease is given back at the end."""
+    """Connect the cluster and dispatch to it until told to stop; the lease is given back at the end.
+
+    A cluster that goes away is waited for: the jobs wait as well, and say why.
+    """
     keeper = LeaseKeeper(store, lease)
     try:
-        try:
-            cluster = connect()
-        except JobnbError as error:
-            with store.tasks.fenced(lease):
-                store.tasks.note_waiting(lease.cluster, f"{error.code}: {error.message}")
-            raise
-        try:
-            keeper.tell(state="running", address=cluster.address, workers=cluster.workers(), slots=cluster.slots())
-            logger.info("connected to %s", cluster.address)
-            return Dispatcher(store=store, cluster=cluster, keeper=keeper, idle_timeout=idle_timeout).run(stop)
-        finally:
-            cluster.close()
+        cluster: Cluster | None = _connected(store, keeper, connect)
+        reason = STOPPED
+        while cluster is not None:
+            try:
+                size = cluster.size()
+                keeper.tell(state="running", address=cluster.address, workers=size.workers, slots=size.slots)
+                logger.info("connected to %s", cluster.address)
+                reason = Dispatcher(store=store, cluster=cluster, keeper=keeper, idle_timeout=idle_timeout).run(stop)
+            except ClusterLost:
+                reason = CLUSTER_LOST
+            finally:
+                cluster.close()
+            cluster = _reconnected(store, keeper, connect, stop, idle_timeout) if reason == CLUSTER_LOST else None
+        return reason
     finally:
         keeper.close()
         store.close()
+
+
+def _connected(store: Store, keeper: LeaseKeeper, connect: Callable[[], Cluster]) -> Cluster:
+    try:
+        return connect()
+    except Exception as error:
+        code = error.code if isinstance(error, JobnbError) else type(error).__name__
+        with store.tasks.fenced(keeper.lease):
+            store.tasks.note_waiting(keeper.lease.cluster, f"{code}: {error}")
+        raise
+
+
+def _reconnected(
+    store: Store,
+    keeper: LeaseKeeper,
+    connect: Callable[[], Cluster],
+    stop: threading.Event,
+    idle_timeout: float | None,
+) -> Cluster | None:
+    """Try to reach the cluster again until it answers; None if there is a reason not to wait any longer."""
+    keeper.tell(state="waiting for the cluster", workers=0, slots=0)
+    ends = None if idle_timeout is None else time.monotonic() + idle_timeout
+    while not stop.wait(AGAIN_SECONDS):
+        keeper.alive()
+        if keeper.lost.is_set() or keeper.stop_requested.is_set():
+            return None
+        try:
+            return _connected(store, keeper, connect)
+        except JobnbError as error:
+            logger.warning("%s: %s", error.code, error.message)
+        if ends is not None and time.monotonic() > ends and store.tasks.leave_if_idle(keeper.lease):
+            return None
+    return None

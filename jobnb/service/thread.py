@@ -37,13 +37,17 @@ class ServiceThread:
             raise ServiceUnavailable(f"another process dispatches this store's jobs to {self.name} already.")
         # In the caller's thread, so that a cluster that cannot be used is an error of connect().
         try:
-            self._cluster = clusters.borrowed(client, address=self.name)
+            first = [clusters.borrowed(client, address=self.name)]
         except BaseException:
             store.leases.release(lease)
             raise
+
+        def connect() -> clusters.Cluster:
+            return first.pop() if first else clusters.reborrowed(client, address=self.name)
+
         self._thread = threading.Thread(
             target=dispatch,
-            args=(store, lease, lambda: self._cluster, self._stop),
+            args=(store, lease, connect, self._stop),
             kwargs={"idle_timeout": None},
             name="jobnb-service",
             daemon=True,
