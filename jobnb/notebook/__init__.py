@@ -5,6 +5,7 @@ Runs in the kernel only. It must never import ``jobnb.service`` or ``jobnb.worke
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,22 +16,37 @@ def load(ipython: InteractiveShell) -> None:
     """Register ``%job``, ``%%job`` and their completion; doing it twice does no harm."""
     from jobnb.notebook.completion import register as register_completion
     from jobnb.notebook.magic import register as register_magic
-    from jobnb.notebook.ui import catch_up
 
     register_magic(ipython)
     register_completion(ipython)
-    if catch_up not in ipython.events.callbacks["post_run_cell"]:
-        ipython.events.register("post_run_cell", catch_up)
+    for event, callback in (("pre_run_cell", _cell_begins), ("post_run_cell", _cell_ends)):
+        if callback not in ipython.events.callbacks[event]:
+            ipython.events.register(event, callback)
 
 
 def unload(ipython: InteractiveShell) -> None:
     """Take the magic and its completion away and stop the thread that draws cards."""
     from jobnb.notebook.completion import unregister as unregister_completion
     from jobnb.notebook.magic import unregister as unregister_magic
-    from jobnb.notebook.ui import catch_up, stop
+    from jobnb.notebook.ui import stop
 
-    if catch_up in ipython.events.callbacks["post_run_cell"]:
-        ipython.events.unregister("post_run_cell", catch_up)
+    for event, callback in (("pre_run_cell", _cell_begins), ("post_run_cell", _cell_ends)):
+        if callback in ipython.events.callbacks[event]:
+            ipython.events.unregister(event, callback)
     unregister_completion(ipython)
     unregister_magic(ipython)
     stop()
+
+
+def _cell_begins(_info: object) -> None:
+    if "jobnb.notebook.cards" in sys.modules:
+        from jobnb.notebook.cards import cell_begins
+
+        cell_begins()
+
+
+def _cell_ends(_result: object) -> None:
+    if "jobnb.notebook.cards" in sys.modules:
+        from jobnb.notebook.cards import cell_ends
+
+        cell_ends()

@@ -189,6 +189,27 @@ def _keep(face: Face) -> None:
         one.close()
 
 
+#: Set while a cell runs; and the final cards that were sent while none did. Who executes a notebook without a page
+#: (nbclient, papermill) hears only what belongs to a running cell, so those are sent again with the next one.
+_cell_runs = threading.Event()
+_unseen: collections.deque[tuple[Card, dict[str, Any]]] = collections.deque(maxlen=50)
+
+
+def cell_begins(*_event: object) -> None:
+    """Send again what ended between two cells; registered for the start of each cell."""
+    _cell_runs.set()
+    while _unseen:
+        card, data = _unseen.popleft()
+        if _budget.take(len(data["text/html"]), time.monotonic()):
+            card.repeat(data)
+
+
+def cell_ends(*_event: object) -> None:
+    """Let the cards say what is so now; registered for the end of each cell."""
+    ui.catch_up()
+    _cell_runs.clear()
+
+
 class Card:
     """One live card, as the UI thread sees it.
 
@@ -301,8 +322,15 @@ class Card:
         if self._face is not None:
             self._face.settle(final)
             _keep(self._face)
-        self._update({"text/html": STYLE + final, "text/plain": card_text.render(view, trouble=extra)})
+        data = {"text/html": STYLE + final, "text/plain": card_text.render(view, trouble=extra)}
+        self._update(data)
+        if not _cell_runs.is_set():
+            _unseen.append((self, data))
         return True
+
+    def repeat(self, data: dict[str, Any]) -> None:
+        """Send the final card once more."""
+        self._update(data)
 
     def _update(self, data: dict[str, Any]) -> None:
         if self._handle is not None:

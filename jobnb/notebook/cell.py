@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import CodeType
 
-from jobnb.errors import UsageProblem, unknown
+from jobnb.errors import UsageProblem, did_you_mean
 
 #: Names that IPython puts into every namespace; a cell that reads one does not mean the notebook's.
 _SHELL_NAMES = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open", "display", "_job"})
@@ -42,7 +42,7 @@ def check(source: str, wanted: Sequence[str] = ()) -> ast.Module:
     bound = _bound_anywhere(tree)
     for name in wanted:
         if name not in bound:
-            raise unknown("result", name, bound, **{"in": "the cell"})
+            raise UsageProblem(f"the cell never sets {name!r}, which -o asks for.{did_you_mean(name, bound)}")
     return tree
 
 

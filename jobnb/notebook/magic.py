@@ -150,7 +150,8 @@ class JobMagics(Magics):
         options = self._options(said)
         if not options.name:
             options = options.merge(name=cell.title(source))
-        filename = f"<job cell {getattr(self.shell, 'execution_count', 0)}>"
+        # The number in the cell's prompt: newer IPython counts on before the cell runs, older after it.
+        filename = f"<job cell {self.shell.displayhook.prompt_count}>"
         shown = {"reads": ", ".join(reads), "results": ", ".join(wanted)}
         try:
             job = self._manager.submit(

@@ -204,8 +204,8 @@ def get() -> Ui:
         return _ui
 
 
-def catch_up(*_event: object) -> None:
-    """Let the cards say what is so now; registered for the end of each cell."""
+def catch_up() -> None:
+    """Let the cards say what is so now."""
     ui = _ui
     if ui is not None:
         ui.catch_up()

@@ -45,6 +45,8 @@ class FakeHandle:
 def plenty(monkeypatch):
     """Whatever other tests have sent."""
     monkeypatch.setattr(cards, "_budget", cards.Budget())
+    cards._unseen.clear()
+    cards._cell_runs.clear()
 
 
 def card(manager, job, after=0.5):
@@ -444,6 +446,28 @@ def test_a_hundred_ends_at_once_do_not_flood_the_server(manager, thread, clock, 
     for at, size in sent:
         before = [s for t, s in sent if t <= at - 3.0]
         assert size - (before[-1] if before else 0) < 3_000_000
+
+
+def test_what_ends_between_two_cells_is_told_again_in_the_next(manager, thread, monkeypatch):
+    """nbclient and papermill record only what belongs to a running cell."""
+    during, between = manager.put(), manager.put()
+    first, second = card(manager, during), card(manager, between)
+    thread.add(first[0])
+    thread.add(second[0])
+    cards.cell_begins()
+    manager.end(during)
+    thread.tick()
+    cards.cell_ends()
+    manager.end(between)
+    thread.tick()
+    assert len(second[2].updates) == 1
+    cards.cell_begins()
+    cards.cell_ends()
+    cards.cell_begins()
+    cards.cell_ends()
+    assert len(first[2].updates) == 1
+    assert len(second[2].updates) == 2
+    assert second[2].updates[0] == second[2].updates[1]
 
 
 def test_the_budget():

@@ -254,7 +254,7 @@ def test_a_cell_is_a_job(shell, space, manager, thread):
 @pytest.mark.parametrize(
     ("line", "cell", "words"),
     [
-        ("-o pricez", "prices = 1", "unknown result 'pricez' in the cell. Did you mean 'prices'?"),
+        ("-o pricez", "prices = 1", "the cell never sets 'pricez', which -o asks for. Did you mean 'prices'?"),
         ("", "%time x", "magics and shell lines"),
         ("", "x = ", "line 1"),
         ("--nme x", "1", "'--name'"),
@@ -295,11 +295,13 @@ def test_loading_twice_and_unloading(shell):
 
     load(shell)
     assert len([m for m in shell.Completer.custom_matchers if getattr(m, "matcher_identifier", "") == "jobnb"]) == 1
-    assert shell.events.callbacks["post_run_cell"].count(__import__("jobnb.notebook.ui").notebook.ui.catch_up) == 1
+    assert len([c for c in shell.events.callbacks["post_run_cell"] if c.__module__ == "jobnb.notebook"]) == 1
     shell.run_line_magic("unload_ext", "jobnb")
     assert shell.find_line_magic("job") is None
     assert shell.find_cell_magic("job") is None
     assert shell.Completer.custom_matchers == []
+    for event in ("pre_run_cell", "post_run_cell"):
+        assert not [c for c in shell.events.callbacks[event] if c.__module__ == "jobnb.notebook"]
     shell.run_line_magic("load_ext", "jobnb")
     assert shell.find_line_magic("job") is not None
 
