@@ -7,7 +7,6 @@ carries out, because their callbacks may run on any thread. It must never import
 from __future__ import annotations
 
 import collections
-import contextlib
 import logging
 import math
 import shutil
@@ -16,10 +15,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jobnb.errors import JobnbError
 from jobnb.job import Job, JobView
-from jobnb.notebook import card_html, card_text, ui, words
+from jobnb.notebook import card_html, card_text, delivery, ui, words
+from jobnb.notebook.budget import Budget
 from jobnb.notebook.eta import Eta
+from jobnb.notebook.face import Face, keep
 from jobnb.notebook.style import STYLE
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 UPDATE_SECONDS = 0.25
 #: Log lines at the foot of a live card.
 LOG_LINES = 8
-#: Widgets of ended cards that are kept for a page that is loaded again; older ones are closed.
-KEEP_ENDED = 50
 #: Seconds of the pulse of a running card's dot.
 _PULSE = 1.4
 
@@ -59,34 +57,6 @@ class Handle(Protocol):
         ...
 
 
-class Budget:
-    """How much may be sent to the page: the Jupyter Server drops what exceeds 1 MB/s over three seconds.
-
-    Parameters
-    ----------
-    rate, burst : float
-        Bytes per second, and bytes that may go out at once.
-    """
-
-    def __init__(self, rate: float = 400_000, burst: float = 1_000_000) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._left = burst
-        self._at = -math.inf
-        self._lock = threading.Lock()
-
-    def take(self, size: int, now: float, *, force: bool = False) -> bool:
-        """Spend ``size`` bytes if they are there; with ``force`` in any case. What is larger than all may go alone."""
-        with self._lock:
-            if now > self._at:
-                self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-                self._at = now
-            if not force and self._left < min(size, self._burst):
-                return False
-            self._left -= size
-            return True
-
-
 _budget = Budget()
 
 
@@ -98,95 +68,6 @@ def metadata(job_id: str) -> dict[str, dict[str, str]]:
 def bundle(view: JobView, *, live: bool) -> dict[str, Any]:
     """Return a card as a mime bundle without widgets: what a saved notebook shows."""
     return {"text/html": card_html.render(view, live=live), "text/plain": card_text.render(view)}
-
-
-class Face:
-    """The widgets of one card: a style that never changes, one HTML, and the Cancel button.
-
-    Created where the job is shown, touched only by the UI thread afterwards.
-    """
-
-    def __init__(self, on_cancel: Any) -> None:
-        import ipywidgets
-
-        self._sheet = ipywidgets.HTML(STYLE, layout=ipywidgets.Layout(display="none"))
-        self._html = ipywidgets.HTML("")
-        self._cancel = ipywidgets.Button(description="Cancel", tooltip="stop this job")
-        self._buttons = ipywidgets.HBox([self._cancel])
-        self._buttons.add_class("jobnb-buttons")
-        # Out of sight until the job has run for a moment, so that nothing flashes for one that ends at once.
-        self._box = ipywidgets.VBox([self._sheet, self._html, self._buttons], layout=ipywidgets.Layout(display="none"))
-        self._box.add_class("jobnb-card")
-        self._cancel.on_click(on_cancel)
-        for widget in (self._box, self._buttons, self._cancel):
-            _answer_anywhere(widget)
-
-    @property
-    def model_id(self) -> str:
-        """What the page knows the card by."""
-        return str(self._box.model_id)
-
-    def reveal(self) -> None:
-        """Show the card."""
-        self._box.layout.display = None
-
-    def draw(self, html: str) -> None:
-        """Show this HTML."""
-        self._html.value = html
-
-    def press(self) -> None:
-        """Show that Cancel was heard."""
-        if not self._cancel.disabled:
-            self._cancel.disabled = True
-            self._cancel.description = "Cancelling…"
-
-    def release(self) -> None:
-        """Offer Cancel again."""
-        self._cancel.description = "Cancel"
-        self._cancel.disabled = False
-
-    def settle(self, html: str) -> None:
-        """Show the final HTML and take the buttons away; a page that is loaded again still finds it."""
-        self._html.value = html
-        self._box.layout.display = None
-        self._box.children = (self._sheet, self._html)
-        _close(self._buttons)
-
-    def close(self) -> None:
-        """Take everything away."""
-        _close(self._box)
-
-
-def _answer_anywhere(widget: Any) -> None:
-    # ipykernel 7.4 answers a widget's message only on the shell that last sent on its comm, which is the busy main
-    # one while a cell runs; told to return its default, it answers on the comms' own subshell, as 7.3 did.
-    comm: Any = getattr(widget, "comm", None)
-    if hasattr(comm, "_reply_subshell_for"):
-        with contextlib.suppress(AttributeError):
-            comm._reply_subshell_for = lambda data, default: default
-
-
-def _close(widget: Any) -> None:
-    """Close a widget, what is in it, and their layouts and styles, which ``close()`` alone would leak."""
-    for child in getattr(widget, "children", ()):
-        _close(child)
-    for name in ("layout", "style"):
-        part = getattr(widget, name, None)
-        if part is not None and hasattr(part, "close"):
-            part.close()
-    widget.close()
-
-
-_ended: collections.deque[Face] = collections.deque()
-_ended_lock = threading.Lock()
-
-
-def _keep(face: Face) -> None:
-    with _ended_lock:
-        _ended.append(face)
-        old = [_ended.popleft() for _ in range(len(_ended) - KEEP_ENDED)]
-    for one in old:
-        one.close()
 
 
 #: Set while a cell runs; and the final cards that were sent while none did. Who executes a notebook without a page
@@ -312,7 +193,7 @@ class Card:
         self._key, self._share, self._sent_at = key, share, now
 
     def _finish(self, view: JobView, now: float) -> bool:
-        extra = notes.get(self._job_id, "")
+        extra = delivery.notes.get(self._job_id, "")
         final = card_html.render(view, live=False, style=False, trouble=extra)
         if not _budget.take(2 * len(final) + len(STYLE), now):
             # A hundred jobs that end together are drawn over some seconds rather than dropped by the server.
@@ -321,7 +202,7 @@ class Card:
         # Both: a page that was loaded again loses the display's update, a notebook opened again the widget.
         if self._face is not None:
             self._face.settle(final)
-            _keep(self._face)
+            keep(self._face)
         data = {"text/html": STYLE + final, "text/plain": card_text.render(view, trouble=extra)}
         self._update(data)
         if not _cell_runs.is_set():
@@ -348,10 +229,6 @@ class Card:
             else:
                 self._update({"text/html": html, "text/plain": f"{type(error).__name__}: {error}"})
         return False
-
-
-#: What else the card of an ended job must say, by job: results that did not come home.
-notes: dict[str, str] = {}
 
 
 def shell() -> InteractiveShell | None:
@@ -431,84 +308,3 @@ def _show_live(job: Job) -> None:
     handle = display(data, raw=True, display_id=True, metadata=metadata(job.id))
     card.attach(handle, face)
     ui.get().add(card)
-
-
-class Delivery:
-    """The results of a ``%%job`` cell on their way into the namespace.
-
-    Assigned by the UI thread when the job has ended, or by whoever waits for it in the main thread, whichever comes
-    first; once.
-    """
-
-    def __init__(self, job: Job, names: tuple[str, ...], namespace: dict[str, Any]) -> None:
-        self._job = job
-        self._names = names
-        self._namespace = namespace
-        self._lock = threading.Lock()
-        self._done = False
-        #: Why the results did not come, once that is known.
-        self.error = ""
-
-    @property
-    def manager(self) -> Source:
-        """Whose job it is."""
-        return self._job._manager
-
-    @property
-    def job_id(self) -> str:
-        """Which job."""
-        return self._job.id
-
-    def tick(self, now: float, moved: bool, trouble: str) -> bool:
-        """See `ui.Watcher.tick`."""
-        return self._done or (moved and self.settle())
-
-    def settle(self) -> bool:
-        """Assign the results if the job has ended; return True once there is nothing more to do."""
-        with self._lock:
-            if self._done:
-                return True
-            record = self._job.record
-            if not record.status.final:
-                return False
-            self._done = True
-            if record.status.value == "completed":
-                # The lock is held: a cell that has waited for the job must find the values.
-                try:
-                    values = self._job.result(timeout=10)
-                except Exception as error:
-                    self.broken(error)
-                    raise
-                self._namespace.update({name: values[name] for name in self._names if name in values})
-            return True
-
-    def broken(self, error: Exception) -> bool:
-        """See `ui.Watcher.broken`: the card of the job says why the results did not come."""
-        self.error = f"{', '.join(self._names)} could not be brought back: {type(error).__name__}: {error}"
-        notes[self._job.id] = self.error
-        return True
-
-
-_deliveries: list[Delivery] = []
-
-
-def deliver(job: Job, names: tuple[str, ...], namespace: dict[str, Any]) -> None:
-    """Assign a cell job's results to ``names`` in ``namespace`` when it has ended."""
-    delivery = Delivery(job, names, namespace)
-    _deliveries[:] = [d for d in _deliveries if not d._done]
-    _deliveries.append(delivery)
-    ui.get().add(delivery)
-
-
-def settle(job_id: str) -> None:
-    """Assign what an ended job brings back now, in this thread.
-
-    Raises
-    ------
-    JobnbError
-        The results cannot be brought back.
-    """
-    for delivery in [d for d in _deliveries if d.job_id == job_id]:
-        delivery.settle()
-        if delivery.error:
-            raise JobnbError(delivery.error)

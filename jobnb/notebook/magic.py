@@ -137,7 +137,7 @@ class JobMagics(Magics):
 
     def _cell(self, said: grammar.Parsed, source: str) -> Job:
         from jobnb.errors import Unpicklable
-        from jobnb.notebook import cards, cell
+        from jobnb.notebook import cell, delivery
 
         wanted = grammar.names(text) if (text := said.text("o")) is not None else ()
         tree = cell.check(source, wanted)
@@ -166,7 +166,7 @@ class JobMagics(Magics):
             raise UsageProblem(_culprit(reads) or error.message) from None
         self._made(job, ())
         if wanted:
-            cards.deliver(job, wanted, self._space)
+            delivery.deliver(job, wanted, self._space)
         return job
 
     def _retry(self, said: grammar.Parsed) -> Job:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from IPython.core.error import UsageError
 
 from jobnb.job import Job
-from jobnb.notebook import card_text, cards, words
+from jobnb.notebook import card_text, cards, delivery, words
 from jobnb.notebook.eta import Eta
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def wait(manager: JobManager, jobs: Sequence[Job], *, timeout: float | None, dra
         named, who = " ".join(alive), "the job goes" if len(alive) == 1 else "the jobs go"
         raise UsageError(f"stopped waiting; {who} on. Stop with: %job cancel {named}") from None
     for job_id in ids:
-        cards.settle(job_id)
+        delivery.settle(job_id)
 
 
 def _wait_in_terminal(manager: JobManager, jobs: Sequence[Job], timeout: float | None) -> None:

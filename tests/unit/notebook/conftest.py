@@ -10,7 +10,7 @@ from traitlets.config import Config
 
 from jobnb.errors import unknown
 from jobnb.job import Job, JobView, Status
-from jobnb.notebook import cards, ui
+from jobnb.notebook import delivery, ui
 
 
 class FakeManager:
@@ -167,7 +167,7 @@ def shell(manager, thread, monkeypatch):
     config = Config()
     config.HistoryManager.enabled = False
     made = TestingShell.instance(config=config)
-    monkeypatch.setattr(cards, "_deliveries", [])
+    monkeypatch.setattr(delivery, "_deliveries", [])
     made.run_line_magic("load_ext", "jobnb")
     yield made
     made.run_line_magic("unload_ext", "jobnb")

@@ -9,7 +9,9 @@ import pytest
 
 from jobnb.errors import JobnbError
 from jobnb.job import Progress, Status
-from jobnb.notebook import cards, ui
+from jobnb.notebook import cards, delivery, ui
+from jobnb.notebook import face as face_module
+from jobnb.notebook.budget import Budget
 
 
 class FakeFace:
@@ -44,7 +46,7 @@ class FakeHandle:
 @pytest.fixture(autouse=True)
 def plenty(monkeypatch):
     """Whatever other tests have sent."""
-    monkeypatch.setattr(cards, "_budget", cards.Budget())
+    monkeypatch.setattr(cards, "_budget", Budget())
     cards._unseen.clear()
     cards._cell_runs.clear()
 
@@ -252,7 +254,7 @@ class Counted(comm.base_comm.BaseComm):
 def comms(monkeypatch):
     Counted.sent = []
     monkeypatch.setattr(comm, "create_comm", Counted)
-    monkeypatch.setattr(cards, "_ended", type(cards._ended)())
+    monkeypatch.setattr(face_module, "_ended", type(face_module._ended)())
     return Counted.sent
 
 
@@ -307,7 +309,7 @@ def test_an_ended_job_is_plain_html(manager, notebook, thread, comms):
 
 
 def test_nothing_leaks_at_the_end(manager, thread, notebook, comms, monkeypatch):
-    monkeypatch.setattr(cards, "KEEP_ENDED", 0)
+    monkeypatch.setattr(face_module, "KEEP_ENDED", 0)
     registry = ipywidgets.widgets.widget._instances
     before = set(registry)
     job = manager.put()
@@ -328,7 +330,7 @@ def test_ended_widgets_stay_for_a_reload_but_not_the_buttons(manager, thread, no
     left = [w for i, w in ipywidgets.widgets.widget._instances.items() if i not in before]
     assert not any(isinstance(w, ipywidgets.Button) for w in left)
     assert any("completed" in str(getattr(w, "value", "")) for w in left)
-    cards._ended[0].close()
+    face_module._ended[0].close()
 
 
 def test_without_ipywidgets_the_display_itself_moves(manager, thread, clock, notebook, monkeypatch):
@@ -364,7 +366,7 @@ def test_a_card_is_drawn_once_in_a_cell(manager, notebook, shell):
 def test_a_button_answers_on_any_shell(manager, notebook, monkeypatch, comms):
     """The way round ipykernel 7.4; without the private method nothing is touched."""
     monkeypatch.setattr(Counted, "_reply_subshell_for", lambda self, data, default: "main", raising=False)
-    face = cards.Face(lambda _: None)
+    face = face_module.Face(lambda _: None)
     assert face._cancel.comm._reply_subshell_for({}, "here") == "here"
     face.close()
 
@@ -386,7 +388,7 @@ def test_without_ipython_it_is_text_too(manager, capsys, monkeypatch):
 def test_results_of_a_cell_come_home_when_it_ends(manager, thread):
     job = manager.put()
     space = {}
-    cards.deliver(job, ("a", "b"), space)
+    delivery.deliver(job, ("a", "b"), space)
     thread.tick()
     assert space == {}
     manager.values[job.id] = {"a": 1, "b": 2}
@@ -399,7 +401,7 @@ def test_results_of_a_cell_come_home_when_it_ends(manager, thread):
 def test_a_failed_cell_assigns_nothing(manager, thread):
     job = manager.put()
     space = {"a": "old"}
-    cards.deliver(job, ("a",), space)
+    delivery.deliver(job, ("a",), space)
     manager.end(job, Status.FAILED)
     thread.tick()
     assert space == {"a": "old"}
@@ -408,7 +410,7 @@ def test_a_failed_cell_assigns_nothing(manager, thread):
 
 def test_results_that_cannot_come_home_are_told_on_the_card(manager, thread, caplog):
     job = manager.put()
-    cards.deliver(job, ("a",), {})
+    delivery.deliver(job, ("a",), {})
     one, face, _ = card(manager, job)
     thread.add(one)
     manager.end(job)  # there is no value: KeyError
@@ -417,18 +419,18 @@ def test_results_that_cannot_come_home_are_told_on_the_card(manager, thread, cap
 
 
 def test_waiting_for_results_that_cannot_come_home_is_an_error(manager, thread, monkeypatch):
-    monkeypatch.setattr(cards, "_deliveries", [])
+    monkeypatch.setattr(delivery, "_deliveries", [])
     job = manager.put()
-    cards.deliver(job, ("a",), {})
+    delivery.deliver(job, ("a",), {})
     manager.end(job)
     with pytest.raises(KeyError):
-        cards.settle(job.id)
+        delivery.settle(job.id)
     with pytest.raises(JobnbError, match="a could not be brought back"):
-        cards.settle(job.id)
+        delivery.settle(job.id)
 
 
 def test_a_hundred_ends_at_once_do_not_flood_the_server(manager, thread, clock, monkeypatch):
-    monkeypatch.setattr(cards, "_budget", cards.Budget())
+    monkeypatch.setattr(cards, "_budget", Budget())
     made = []
     for _ in range(100):
         job = manager.put(kind="backtest", summary=examples.backtest_summary())
@@ -471,7 +473,7 @@ def test_what_ends_between_two_cells_is_told_again_in_the_next(manager, thread, 
 
 
 def test_the_budget():
-    budget = cards.Budget(rate=10, burst=100)
+    budget = Budget(rate=10, burst=100)
     assert budget.take(100, 0.0)
     assert not budget.take(1, 0.0)
     assert budget.take(10, 1.0)
