@@ -1,6 +1,5 @@
 """A real kernel: run code, collect what it displays, press widget buttons the ways that notebooks do."""
 
-import contextlib
 import os
 import queue
 import signal
@@ -53,6 +52,8 @@ class Kernel:
         from jupyter_client import KernelManager
 
         env = dict(os.environ, JOBNB_HOME=str(home), IPYTHONDIR=str(Path(home).parent / "ipython"))
+        # One worker starts faster than one per core.
+        env.setdefault("DASK_JOBNB__WORKERS", "1")
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), env.get("PYTHONPATH"))))
         # ipykernel warns about unencrypted TCP; a socket file needs none of it.
         self.manager = KernelManager(transport="ipc", ip=str(Path(home).parent / f"k-{uuid.uuid4().hex[:8]}"))
@@ -117,7 +118,7 @@ class Kernel:
             return False
         return True
 
-    def until(self, condition, timeout=60, what="a condition"):
+    def until(self, condition, timeout=30, what="a condition"):
         """Take messages in until ``condition()`` is true, and return what it returned."""
         ends = time.monotonic() + timeout
         while True:
@@ -209,33 +210,42 @@ class Kernel:
         self.client.shell_channel.send(message)
 
 
+@pytest.fixture(scope="session")
+def leavers():
+    """Services that were asked to leave while the next test begins; at the end none of their processes is left."""
+    processes = []
+    yield processes
+    _, alive = psutil.wait_procs(processes, timeout=15)
+    for process in alive:
+        process.kill()
+    assert not alive, f"processes outlive their service: {alive}"
+
+
 @pytest.fixture
-def home(tmp_path):
-    """A jobnb home of this test's own; its service is stopped afterwards."""
+def home(tmp_path, leavers):
+    """A jobnb home of this test's own; its service leaves afterwards."""
     path = tmp_path / "home"
     yield path
-    stop_service(path)
+    leavers.extend(dismiss(path))
 
 
-def stop_service(home):
-    """End the service of a home; fail if it or anything that it started outlives it."""
+def dismiss(home):
+    """Ask the service of a home to leave; return its process and all that it started."""
     from jobnb.manager import JobManager
 
     if not Path(home).exists():
-        return
+        return []
     manager = JobManager(home=home)
-    family = []
     try:
         lease = manager.daemon.lease()
-        if lease is not None:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                service = psutil.Process(lease.pid)
-                family = [service, *service.children(recursive=True)]
-        manager.daemon.stop()
+        if lease is None:
+            return []
+        service = psutil.Process(lease.pid)
+        family = [service, *service.children(recursive=True)]
+        manager.store.leases.request_stop(lease.cluster)
     finally:
         manager.close()
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert not alive, f"processes outlive their service: {alive}"
+    return family
 
 
 @pytest.fixture

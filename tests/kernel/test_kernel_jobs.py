@@ -72,7 +72,7 @@ def test_a_card_begins_as_a_widget_with_a_text_and_ends_as_html(kernel):
     assert set(shown["data"]) == {WIDGET_VIEW, "text/html", "text/plain"}
     assert shown["metadata"] == {"jobnb": {"job": job_id}}
     assert shown["transient"]["display_id"]
-    assert job_id in shown["data"]["text/plain"]
+    assert job_id[:4] in shown["data"]["text/plain"]
     ended = final(kernel, job_id)
     assert set(ended["data"]) == {"text/html", "text/plain"}
     assert ended["transient"]["display_id"] == shown["transient"]["display_id"]
@@ -83,15 +83,16 @@ def test_a_card_begins_as_a_widget_with_a_text_and_ends_as_html(kernel):
 
 
 def test_a_card_takes_at_most_four_updates_a_second(kernel):
-    kernel.run("import time, jobnb\ndef busy():\n    for _ in jobnb.track(range(1500)):\n        time.sleep(0.002)")
+    kernel.run("import time, jobnb\ndef busy():\n    for _ in jobnb.track(range(800)):\n        time.sleep(0.002)")
     assert kernel.run("%job submit busy() -o j").ok
     final(kernel, kernel.value("j.id").strip("'"))
     (html,) = [i for i, s in kernel.models().items() if "<section" in str(s.get("value", ""))]
     times = [when.timestamp() for when, state in kernel.updates(html) if "value" in state]
     assert len(times) >= 6, "the card did not move"
     # The last one, the outcome, comes at once.
-    gaps = [b - a for a, b in zip(times[:-1], times[1:-1], strict=True)]
-    assert min(gaps) > 0.2, gaps
+    within = max(sum(t <= u < t + 1 for u in times[:-1]) for t in times)
+    # Four, and one for a message that was late and the next one that was not.
+    assert within <= 5, times
     assert len(kernel.updated_displays()) == 1
 
 
