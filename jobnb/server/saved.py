@@ -13,12 +13,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jobnb.errors import JobnbError, UnknownName
+from jobnb.errors import UnknownName
 from jobnb.manager import JobManager
 
 logger = logging.getLogger(__name__)
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+_ID = re.compile("[0-9a-f]{8}")
 
 
 class FinalCards:
@@ -41,28 +42,32 @@ class FinalCards:
             try:
                 self._settle(output, job_id)
             except UnknownName:
+                # A notebook from elsewhere, or a job that was purged.
                 continue
-            except JobnbError as error:
-                # A notebook must be saved whatever the store's state.
+            except Exception as error:  # noqa: BLE001  (a notebook must be saved whatever the store's state)
                 logger.warning("%s: the card of job %s stays as it is: %s", path, job_id, error)
 
     def _settle(self, output: dict[str, Any], job_id: str) -> None:
         from jobnb.notebook import card_html, card_text
 
         view = self._manager.view(job_id)
+        shown = {"text/html": card_html.render(view, live=False), "text/plain": card_text.render(view)}
         data: dict[str, Any] = output["data"]
         if view.job.status.final:
             data.pop(WIDGET, None)
-        data["text/html"] = card_html.render(view, live=False)
-        data["text/plain"] = card_text.render(view)
+        data.update(shown)
 
 
 def _cards(notebook: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the outputs that are live cards, with the ids of their jobs."""
-    for cell in notebook.get("cells", ()):
-        for output in cell.get("outputs", ()):
-            mark = output.get("metadata", {}).get("jobnb")
-            data = output.get("data")
+    """Yield the outputs that are live cards, with the ids of their jobs; what has another shape is not ours."""
+    for cell in _dicts(notebook.get("cells")):
+        for output in _dicts(cell.get("outputs")):
+            metadata, data = output.get("metadata"), output.get("data")
+            mark = metadata.get("jobnb") if isinstance(metadata, Mapping) else None
             job_id = mark.get("job") if isinstance(mark, Mapping) else None
-            if isinstance(data, dict) and WIDGET in data and re.fullmatch(r"[0-9a-f]{8}", str(job_id)):
-                yield output, str(job_id)
+            if isinstance(data, dict) and WIDGET in data and isinstance(job_id, str) and _ID.fullmatch(job_id):
+                yield output, job_id
+
+
+def _dicts(value: object) -> Iterator[dict[str, Any]]:
+    yield from (v for v in value if isinstance(v, dict)) if isinstance(value, list) else ()

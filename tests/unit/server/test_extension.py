@@ -1,0 +1,35 @@
+"""The Jupyter Server extension: found by its name, and its hook registered."""
+
+import logging
+
+import jobnb
+from jobnb.server.saved import FinalCards
+
+
+class Server:
+    """As much of a server application as an extension is given."""
+
+    def __init__(self):
+        self.hooks = []
+        self.contents_manager = self
+        self.log = logging.getLogger("server")
+
+    def register_pre_save_hook(self, hook):
+        self.hooks.append(hook)
+
+
+def test_the_package_names_the_module_and_the_module_registers_the_hook():
+    import importlib
+
+    (point,) = jobnb._jupyter_server_extension_points()
+    server = Server()
+    importlib.import_module(point["module"])._load_jupyter_server_extension(server)
+    (hook,) = server.hooks
+    assert isinstance(hook, FinalCards)
+
+
+def test_jupyter_finds_the_extension():
+    from jupyter_server.extension.manager import ExtensionPackage
+
+    package = ExtensionPackage(name="jobnb", enabled=True)
+    assert package.validate()
