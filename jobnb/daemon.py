@@ -31,6 +31,7 @@ class Daemon:
         self.cluster = cluster
         self._started_at = float("-inf")
         self._pid = 0
+        self._exit_code = 0
 
     @property
     def log(self) -> Path:
@@ -52,6 +53,7 @@ class Daemon:
         if now - self._started_at < 2.0:
             return
         self._started_at = now
+        self._exit_code = 0
         self._pid = self._spawn()
 
     def stop(self) -> bool:
@@ -76,9 +78,12 @@ class Daemon:
         return True
 
     def gave_up(self) -> bool:
-        """Tell whether a service that was started here has ended without ever being in charge."""
+        """Tell whether the service that was started here has ended by itself with an error.
+
+        One that was killed, stopped or idle has not: the next `ensure` starts another.
+        """
         self._reap()
-        return self._started_at > float("-inf") and not self._pid and self.lease() is None
+        return self._exit_code > 0 and self.lease() is None
 
     def log_tail(self, lines: int = 12) -> str:
         """Return the end of the service's log."""
@@ -96,11 +101,12 @@ class Daemon:
         if not self._pid:
             return
         try:
-            gone, _ = os.waitpid(self._pid, os.WNOHANG)
+            gone, status = os.waitpid(self._pid, os.WNOHANG)
         except ChildProcessError:
-            gone = self._pid
+            gone, status = self._pid, 0
         if gone:
             self._pid = 0
+            self._exit_code = os.waitstatus_to_exitcode(status)
 
     def _spawn(self) -> int:
         env = dict(os.environ)
