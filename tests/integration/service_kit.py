@@ -66,8 +66,8 @@ async def later(x: int) -> int:
 
 def talk(n: int) -> str:
     for i in range(n):
-        print("line", i)
-    print("to the error stream", file=sys.stderr)
+        print("line", i)  # noqa: T201
+    print("to the error stream", file=sys.stderr)  # noqa: T201
     return "said"
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import importlib
 import os
+import socket
+import ssl
 import stat
 import sys
 from collections.abc import Callable
@@ -279,16 +281,46 @@ def test_the_home_is_its_owners_alone(shared: JobManager) -> None:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
-def test_nobody_connects_without_the_certificate(shared: JobManager) -> None:
-    from distributed import Client
+def knock(address: str, context: ssl.SSLContext | None) -> bytes:
+    """Connect as a stranger and return the first thing that the scheduler says."""
+    host, port = address.removeprefix("tls://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as plain:
+        if context is None:
+            plain.sendall(b"hello there, let me in please" * 10)
+            return plain.recv(100)
+        with context.wrap_socket(plain) as wrapped:
+            return wrapped.recv(100)
+
+
+def stranger() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def test_nobody_connects_without_the_certificate(shared: JobManager, tmp_path: Path) -> None:
     from distributed.security import Security
 
     lease = shared.daemon.lease()
     assert lease is not None
     address = str(lease.info["address"])
     assert address.startswith("tls://127.0.0.1")
-    for security in (Security(), Security.temporary()):
-        with pytest.raises((OSError, TypeError, RuntimeError, ValueError)):
-            Client(address, security=security, timeout=2, set_as_default=False)
+    forged, own = stranger(), stranger()
+    other = Security.temporary()
+    for context, certificate, key in (
+        (forged, other.tls_client_cert, other.tls_client_key),
+        (own, *[(shared.store.home / "tls" / name).read_text() for name in ("cert.pem", "key.pem")]),
+    ):
+        (tmp_path / "cert").write_text(certificate)
+        (tmp_path / "key").write_text(key)
+        context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    for context in (None, stranger(), forged):
+        try:
+            said = knock(address, context)
+        except (ssl.SSLError, ConnectionError):
+            said = b""
+        assert said == b""
+    assert knock(address, own) != b""
     with shared.client() as client:
         assert client.submit(os.getpid).result(timeout=10) != os.getpid()
