@@ -31,6 +31,7 @@ class Daemon:
         self.cluster = cluster
         self._started_at = float("-inf")
         self._pid = 0
+        self._failures = 0
         self._exit_code = 0
 
     @property
@@ -43,17 +44,19 @@ class Daemon:
         return self.store.leases.live(self.cluster)
 
     def ensure(self) -> None:
-        """Start a service unless one is in charge or on its way; returns at once."""
+        """Start a service unless one is in charge or on its way; returns at once.
+
+        One that keeps failing is started again ever more rarely; `gave_up` tells.
+        """
         self._reap()
         if self.lease() is not None:
+            self._failures = 0
             return
         now = time.monotonic()
-        if self._pid and now - self._started_at < PATIENCE_SECONDS:
-            return
-        if now - self._started_at < 2.0:
+        patience = PATIENCE_SECONDS if self._pid else min(2.0**self._failures, PATIENCE_SECONDS)
+        if now - self._started_at < patience:
             return
         self._started_at = now
-        self._exit_code = 0
         self._pid = self._spawn()
 
     def stop(self) -> bool:
@@ -78,12 +81,9 @@ class Daemon:
         return True
 
     def gave_up(self) -> bool:
-        """Tell whether the service that was started here has ended by itself with an error.
-
-        One that was killed, stopped or idle has not: the next `ensure` starts another.
-        """
+        """Tell whether the last service that was started here failed, and none is in charge."""
         self._reap()
-        return self._exit_code > 0 and self.lease() is None
+        return self._failures > 0 and self.lease() is None
 
     def log_tail(self, lines: int = 12) -> str:
         """Return the end of the service's log."""
@@ -106,7 +106,7 @@ class Daemon:
             gone, status = self._pid, 0
         if gone:
             self._pid = 0
-            self._exit_code = os.waitstatus_to_exitcode(status)
+            self._failures = self._failures + 1 if status else 0
 
     def _spawn(self) -> int:
         env = dict(os.environ)

@@ -151,9 +151,19 @@ class JobManager(Coroutines):
                 self._store.close()
 
     def ensure_service(self) -> None:
-        """Start the service if none is in charge; returns at once."""
-        if self._thread is None:
+        """Start the service if none is in charge; returns at once.
+
+        Raises
+        ------
+        ServiceUnavailable
+            The last one that was started here failed.
+        """
+        if self._thread is not None:
+            return
+        if self.service_gave_up():
             self.daemon.ensure()
+            raise ServiceUnavailable(self.why_no_service())
+        self.daemon.ensure()
 
     def client(self) -> Any:
         """Return a connected `distributed.Client` for scripting Dask directly; closing it is up to you.
@@ -331,9 +341,7 @@ class JobManager(Coroutines):
             run_at=options.run_at,
             who=_who(),
         )
-        job = Job(self.store.jobs.add(new), self)
-        self.ensure_service()
-        return job
+        return self._hand_in(new)
 
     def rerun(self, job_id: str, **changes: Any) -> Job:
         """Submit a job's work again, as a new job linked to the old; ``changes`` are options."""
@@ -365,8 +373,13 @@ class JobManager(Coroutines):
             rerun_of=job_id,
             who=_who(),
         )
+        return self._hand_in(new)
+
+    def _hand_in(self, new: NewJob) -> Job:
         job = Job(self.store.jobs.add(new), self)
-        self.ensure_service()
+        if self._thread is None:
+            # A service that does not start is told to whoever looks or waits: the job itself is accepted.
+            self.daemon.ensure()
         return job
 
     def retry(self, job_id: str) -> Job:

@@ -9,8 +9,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jobnb.errors import ServiceUnavailable
-
 if TYPE_CHECKING:
     from jobnb.manager import JobManager
 
@@ -57,8 +55,6 @@ class Waiter:
         if now >= self._check_at:
             self._check_at = now + SERVICE_CHECK_SECONDS
             self._manager.ensure_service()
-            if self._manager.service_gave_up():
-                raise ServiceUnavailable(self._manager.why_no_service())
         if self._ends is not None and now >= self._ends:
             raise TimeoutError(f"still not done after {self._timeout:g} s: {', '.join(self._ids)}. The job goes on.")
         return False

@@ -24,7 +24,7 @@ _MAX_FRAMES = 20
 _MAX_CHARACTERS = 8_000
 _MAX_MESSAGE = 2_000
 _HERE = str(Path(__file__).parent)
-_WORK_FILE = str(Path(__file__).parent.parent / "work.py")
+_OURS = frozenset(str(Path(__file__).parent.parent / name) for name in ("work.py", "notebook/cell.py"))
 
 _NETWORK_ERRNOS = frozenset(
     getattr(errno, name)
@@ -127,7 +127,7 @@ def render(error: BaseException) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename == _WORK_FILE or os.path.dirname(filename) == _HERE or filename.startswith("<frozen ")
+    return filename in _OURS or os.path.dirname(filename) == _HERE or filename.startswith("<frozen ")
 
 
 def cell_name(filename: str) -> str:
