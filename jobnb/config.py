@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobnb.durations import seconds
 from jobnb.errors import HomeNotWritable, unknown
-from jobnb.option import seconds
 
 #: Name: default. Durations are seconds or text such as ``"10m"``.
 DEFAULTS: dict[str, Any] = {

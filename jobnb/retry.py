@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Self
 
+from jobnb.durations import seconds
 from jobnb.errors import UsageProblem, did_you_mean
-from jobnb.option import seconds
 
 Kinds = Iterable[type[BaseException] | str] | type[BaseException] | str
 

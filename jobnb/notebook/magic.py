@@ -279,7 +279,7 @@ class JobMagics(Magics):
         return found
 
     def _timeout(self, said: grammar.Parsed) -> float | None:
-        from jobnb.option import seconds
+        from jobnb.durations import seconds
 
         text = said.text("timeout")
         return None if text is None else seconds(text, "timeout")

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobnb.durations import moment, seconds, size_bytes
 from jobnb.errors import UnknownName, UsageProblem
 from jobnb.job import Priority
-from jobnb.option import OPTION_NAMES, Options, moment, seconds, size_bytes
+from jobnb.option import OPTION_NAMES, Options
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
