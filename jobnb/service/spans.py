@@ -18,8 +18,8 @@ def missing(items: int, done: Iterable[Span]) -> list[Span]:
     left: list[Span] = []
     at = 0
     for start, stop in sorted(done):
-        if start > at:
-            left.append((at, start))
+        if min(start, items) > at:
+            left.append((at, min(start, items)))
         at = max(at, stop)
     if at < items:
         left.append((at, items))

@@ -121,9 +121,13 @@ def test_the_longest_mount_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_transaction_is_all_or_nothing(store: Store) -> None:
-    with pytest.raises(ZeroDivisionError), store.database.writing():
-        store.database.rows("INSERT INTO meta VALUES ('a', 'b')")
-        raise ZeroDivisionError
+    def fail_in_the_middle() -> None:
+        with store.database.writing():
+            store.database.rows("INSERT INTO meta VALUES ('a', 'b')")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_in_the_middle()
     assert store.database.rows("SELECT * FROM meta WHERE key = 'a'") == []
     assert store.database.connection.get_autocommit()
 

@@ -1,0 +1,229 @@
+"""The books of a job: whatever happens in whatever order, every item is accounted for and the end comes once."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from jobnb.job import JobRecord, Status
+from jobnb.service.ledger import LOST_LIMIT, Ledger
+from jobnb.service.spans import count
+from jobnb.store.tasks import TaskRow
+
+
+def job(items: int = 10, kind: str = "map", **changes: Any) -> JobRecord:
+    said: dict[str, Any] = {"id": "0" * 8, "name": "x", "kind": "map", "status": Status.RUNNING, "cluster": "local"}
+    plan = {"type": kind, "items": items}
+    return JobRecord(**{**said, "plan": plan, "created_at": datetime.now(UTC), **changes})
+
+
+def row(task: int, start: int, stop: int, state: str, code: str = "", attempt: int = 1) -> TaskRow:
+    error = {"code": code, "message": "m"} if code else None
+    return TaskRow(task=task, start=start, stop=stop, attempt=attempt, epoch=1, state=state, error=error)
+
+
+class Life(RuleBasedStateMachine):
+    """Hand out, complete, stop, lose, end, reopen from rows: in any order."""
+
+    @initialize(items=st.integers(1, 40))
+    def begin(self, items: int) -> None:
+        self.items = items
+        self.ledger = Ledger.of(job(items), [])
+        self.rows: dict[int, TaskRow] = {}
+        self.finished: set[int] = set()
+
+    @rule(slots=st.integers(1, 4))
+    def hand_out(self, slots: int) -> None:
+        out = {i for r in self.ledger.running.values() for i in range(r.start, r.stop)}
+        handed = self.ledger.hand_out(slots)
+        if handed is None:
+            assert not self.ledger.open
+            return
+        task, (start, stop), _ = handed
+        span = set(range(start, stop))
+        assert span
+        assert task not in self.rows
+        assert not span & out, "handed out twice at once"
+        assert not span & self.finished, "a finished item is handed out again"
+        self.rows[task] = row(task, start, stop, "running", attempt=self.ledger.running[task].attempt)
+
+    def _any(self, data: Any) -> int:
+        task: int = data.draw(st.sampled_from(sorted(self.ledger.running)))
+        return task
+
+    def _settle(self, task: int, state: str, code: str = "", stop: int | None = None) -> None:
+        old = self.rows[task]
+        self.rows[task] = row(task, old.start, old.stop if stop is None else stop, state, code, old.attempt)
+
+    @precondition(lambda self: self.ledger.running)
+    @rule(data=st.data(), seconds=st.floats(0, 2))
+    def complete(self, data: Any, seconds: float) -> None:
+        task = self._any(data)
+        out = self.ledger.running[task]
+        stop = data.draw(st.integers(out.start + 1, out.stop))
+        self.ledger.completed(task, stop=stop, failed=0, seconds=seconds, summary=None)
+        self.finished |= set(range(out.start, stop))
+        self._settle(task, "completed", stop=stop)
+
+    @precondition(lambda self: self.ledger.running)
+    @rule(data=st.data())
+    def stop(self, data: Any) -> None:
+        task = self._any(data)
+        self.ledger.stopped(task)
+        self._settle(task, "cancelled", "CANCELLED")
+
+    @precondition(lambda self: self.ledger.running)
+    @rule(data=st.data(), code=st.sampled_from(["WORKER_LOST", "SERVICE_LOST", "CLUSTER_LOST"]))
+    def lose(self, data: Any, code: str) -> None:
+        task = self._any(data)
+        self.ledger.lost_task(task, code, "gone")
+        self._settle(task, "lost", code)
+
+    @rule(status=st.sampled_from([Status.FAILED, Status.CANCELLED]))
+    def end(self, status: Status) -> None:
+        before = self.ledger.ending
+        self.ledger.end(status)
+        assert self.ledger.ending is not None
+        assert before is None or self.ledger.ending is before
+
+    @precondition(lambda self: self.ledger.ending is None)
+    @rule()
+    def reopen(self) -> None:
+        """The service was killed: the books are made again from the store."""
+        again = Ledger.of(job(self.items), self.rows.values())
+        assert again.pending == self.ledger.pending
+        assert again.running.keys() == self.ledger.running.keys()
+        assert (again.done, again.lost, again.losses) == (self.ledger.done, self.ledger.lost, self.ledger.losses)
+        assert again.next_task == self.ledger.next_task
+        self.ledger = again
+
+    @rule()
+    def draft(self) -> None:
+        draft = self.ledger.draft()
+        for task in list(draft.running):
+            draft.lost_task(task, "WORKER_LOST", "in the draft only")
+
+    @invariant()
+    def every_item_is_somewhere(self) -> None:
+        out = sum(r.stop - r.start for r in self.ledger.running.values())
+        assert self.ledger.done + count(self.ledger.pending) + out == self.items
+        assert self.ledger.done == len(self.finished)
+
+    @invariant()
+    def the_end_is_right(self) -> None:
+        outcome = self.ledger.outcome()
+        if self.ledger.running:
+            assert outcome is None
+        elif outcome is None:
+            assert self.ledger.open
+        elif outcome.status is Status.COMPLETED:
+            assert len(self.finished) == self.items
+        else:
+            assert outcome is self.ledger.ending
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def lose(ledger: Ledger, code: str = "WORKER_LOST") -> None:
+    handed = ledger.hand_out(1)
+    assert handed is not None
+    ledger.lost_task(handed[0], code, "out of memory")
+
+
+def test_items_that_cost_too_many_workers_fail_the_job() -> None:
+    ledger = Ledger.of(job(1, "single"), [])
+    for _ in range(LOST_LIMIT):
+        lose(ledger)
+        assert ledger.ending is None
+    lose(ledger)
+    assert ledger.ending is not None
+    assert ledger.ending.error is not None
+    assert ledger.ending.error["code"] == "WORKER_LOST"
+    assert "out of memory" in ledger.ending.error["message"]
+
+
+def test_a_cluster_that_comes_and_goes_does_not() -> None:
+    ledger = Ledger.of(job(1, "single"), [])
+    for _ in range(20):
+        lose(ledger, "SERVICE_LOST")
+        lose(ledger, "CLUSTER_LOST")
+    assert ledger.ending is None
+    assert ledger.attempt == 41
+
+
+def test_many_tasks_lost_at_once_are_one_loss_each() -> None:
+    ledger = Ledger.of(job(80), [])
+    ledger.pace = 10.0
+    for _ in range(8):
+        ledger.hand_out(8)
+    for task in list(ledger.running):
+        ledger.lost_task(task, "WORKER_LOST", "a worker of eight threads died")
+    assert ledger.ending is None
+
+
+def test_losses_far_apart_do_not_add_up() -> None:
+    """A sweep of days on machines that are taken away now and then."""
+    ledger = Ledger.of(job(100), [])
+    ledger.pace = 10.0
+    for _ in range(100):
+        lose(ledger)
+        handed = ledger.hand_out(1)
+        assert handed is not None
+        ledger.completed(handed[0], stop=handed[1][1], failed=0, seconds=10, summary=None)
+    outcome = ledger.outcome()
+    assert outcome is not None
+    assert outcome.status is Status.COMPLETED
+
+
+def test_a_failed_task_decides_the_end_also_after_a_restart() -> None:
+    rows = [row(0, 0, 5, "failed", "USER_ERROR"), row(1, 5, 10, "running")]
+    ledger = Ledger.of(job(10), rows)
+    assert ledger.ending is not None
+    assert ledger.ending.error == {"code": "USER_ERROR", "message": "m"}
+    assert not ledger.open
+    ledger.stopped(1)
+    assert ledger.outcome() is ledger.ending
+
+
+def test_a_failure_of_an_earlier_attempt_does_not() -> None:
+    ledger = Ledger.of(job(10, attempt=2), [row(0, 0, 5, "failed", "USER_ERROR", attempt=1)])
+    assert ledger.ending is None
+    assert ledger.pending == [(0, 10)]
+
+
+def test_a_cancel_that_comes_too_late_changes_nothing() -> None:
+    ledger = Ledger.of(job(1, "single"), [])
+    handed = ledger.hand_out(1)
+    assert handed is not None
+    ledger.end(Status.CANCELLED)
+    ledger.completed(handed[0], stop=1, failed=0, seconds=1, summary=None)
+    outcome = ledger.outcome()
+    assert outcome is not None
+    assert outcome.status is Status.COMPLETED
+
+
+def test_progress_counts_what_is_under_way() -> None:
+    ledger = Ledger.of(job(100), [])
+    handed = ledger.hand_out(2)
+    assert handed is not None
+    ledger.heard(handed[0], done=7, progress=None)
+    assert ledger.shown_progress()[:2] == (7.0, 100.0)
+    ledger.heard(handed[0], done=10**9, progress=None)
+    assert ledger.shown_progress()[0] == 50.0
+    ledger.heard(99, done=5, progress=None)
+
+
+def test_a_million_items_are_a_few_spans() -> None:
+    ledger = Ledger.of(job(10**6), [])
+    ledger.pace = 1e-6
+    tasks = 0
+    while (handed := ledger.hand_out(2)) is not None:
+        tasks += 1
+        stop = min(handed[1][1], handed[1][0] + 100_000)
+        ledger.completed(handed[0], stop=stop, failed=0, seconds=0.1, summary=None)
+        assert len(ledger.pending) <= 3
+    assert (ledger.done, tasks) == (10**6, 10)

@@ -1,0 +1,102 @@
+"""The arithmetic of a service: spans, cuts, paces, choices."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobnb.service import plans
+from jobnb.service.choice import Candidate, choose
+from jobnb.service.spans import count, missing, put_back, take
+
+spans = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)).map(lambda t: (min(t), max(t))), max_size=8)
+
+
+def members(of: list[tuple[int, int]]) -> set[int]:
+    return {i for start, stop in of for i in range(start, stop)}
+
+
+@given(st.integers(0, 60), spans)
+def test_missing_is_what_is_not_done(items: int, done: list[tuple[int, int]]) -> None:
+    left = missing(items, done)
+    assert members(left) == set(range(items)) - members(done)
+    assert count(left) == len(members(left))
+
+
+@given(spans, st.tuples(st.integers(0, 50), st.integers(0, 50)))
+def test_putting_back_adds_and_keeps_order(some: list[tuple[int, int]], one: tuple[int, int]) -> None:
+    tidy = missing(60, missing(60, some))
+    joined = put_back(tidy, one)
+    assert members(joined) == members(tidy) | members([one])
+    assert all(a[1] < b[0] for a, b in pairwise(joined))
+
+
+@given(spans.filter(lambda s: bool(members(s))), st.integers(-1, 60))
+def test_taking_takes_from_the_front(some: list[tuple[int, int]], size: int) -> None:
+    tidy = missing(60, missing(60, some))
+    taken, left = take(tidy, size)
+    assert members([taken]) | members(left) == members(tidy)
+    assert not members([taken]) & members(left)
+    assert 1 <= taken[1] - taken[0] <= max(1, size)
+    assert taken[0] == tidy[0][0]
+
+
+def test_a_single_call_has_no_budget() -> None:
+    assert plans.cut({"type": "single"}, left=1, slots=8, pace=None) == plans.Cut(items=1, budget=None)
+
+
+@given(left=st.integers(1, 10**6), slots=st.integers(-1, 64), pace=st.none() | st.floats(0, 1e4))
+def test_a_cut_is_at_least_one_item_and_has_a_budget(left: int, slots: int, pace: float | None) -> None:
+    cut = plans.cut({"type": "map"}, left=left, slots=slots, pace=pace)
+    assert 1 <= cut.items <= left
+    assert cut.budget is not None
+    assert cut.budget > 0
+
+
+def test_little_work_goes_out_whole_and_much_in_pieces() -> None:
+    assert plans.cut({"type": "grid"}, left=1000, slots=2, pace=0.0001).items == 1000
+    assert plans.cut({"type": "grid"}, left=10_000, slots=2, pace=0.001).items == 400
+    assert plans.cut({"type": "grid"}, left=10, slots=2, pace=100.0).items == 1
+
+
+def test_the_pace_follows_recent_tasks() -> None:
+    assert plans.blend(None, 1.0, 10) == 0.1
+    assert plans.blend(0.3, 1.0, 10) == 0.2
+    assert plans.blend(0.3, 1.0, 0) == 0.3
+
+
+def part(index: int, value: float) -> dict[str, object]:
+    return {
+        "kind": "sweep", "runs": 1, "failed": 0, "errors": [], "heat": None, "objective": "x", "maximize": True,
+        "best": {"index": index, "value": value, "params": {}}, "space": [],
+        "top": [{"index": index, "value": value, "params": {}, "metrics": {}}],
+    }  # fmt: skip
+
+
+def test_the_trail_of_a_sweep_is_bounded_and_ends_with_the_best() -> None:
+    total: dict[str, object] | None = None
+    for i in range(500):
+        total = plans.fold_summary({"type": "grid"}, total, part(i, float(i)))
+    assert total is not None
+    trail = total["trail"]
+    assert isinstance(trail, list)
+    assert len(trail) <= plans.TRAIL_POINTS
+    assert trail[-1] == 499.0
+    assert total["runs"] == 500
+    assert plans.fold_summary({"type": "grid"}, total, None) == total
+
+
+def test_other_plans_keep_the_newest_summary() -> None:
+    assert plans.fold_summary({"type": "single"}, {"a": 1}, {"b": 2}) == {"b": 2}
+    assert plans.fold_summary({"type": "single"}, None, None) is None
+
+
+def candidate(job: str, rank: int = 1, out: int = 0, order: int = 0) -> Candidate:
+    return Candidate(job=job, rank=rank, out=out, order=order)
+
+
+def test_priority_then_fewest_out_then_age() -> None:
+    assert choose([]) is None
+    assert choose([candidate("a", rank=1), candidate("b", rank=3, out=9, order=9)]) == "b"
+    assert choose([candidate("a", out=5), candidate("b", out=1, order=9)]) == "b"
+    assert choose([candidate("a", order=2), candidate("b", order=1)]) == "b"
