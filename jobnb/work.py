@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import cloudpickle
+
+if TYPE_CHECKING:
+    from jobnb.worker.context import JobContext
+
+logger = logging.getLogger(__name__)
 
 #: ``report(items_done_in_this_span)``: called by a Work now and then; throttled and relayed by the child.
 Report = Callable[[int], None]
@@ -65,23 +71,154 @@ class CallWork:
         return Part(stop=stop, result=cloudpickle.dumps(value))
 
 
+#: A part keeps the tracebacks of its first failed items: of ten thousand failures few are read.
+TRACEBACKS_KEPT = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """What stands in the place of an item of a map that could not be done.
+
+    Attributes
+    ----------
+    error : str
+        The exception's message.
+    type : str
+        The name of its class.
+    traceback : str
+        Where it happened; empty for most when very many items fail.
+    """
+
+    error: str
+    type: str
+    traceback: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, error: BaseException, *, traceback: bool = True) -> Failed:
+        """Describe an exception, in the child."""
+        from jobnb.worker.failure import describe
+
+        said = describe(error)
+        return cls(error=said.message, type=said.type, traceback=said.traceback if traceback else "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class MapWork:
-    """One function over many items; each value is pickled by itself, in order."""
+    """One function over many items.
+
+    Attributes
+    ----------
+    fn, items
+        What to call, and on what.
+    on_error
+        ``"fail"``: a task ends before an item that raises, and fails when that is its first one, so that a failure
+        costs no finished item and is always that of the failed task's first item. ``"record"``: a `Failed` takes the
+        item's place and the map goes on. A value that cannot be pickled is an error like any other.
+    """
 
     fn: Callable[..., Any]
     items: Sequence[Any]
+    on_error: Literal["fail", "record"] = "fail"
 
     def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
         """Call the function on each item of the span."""
         ends = None if budget is None else time.monotonic() + budget
         values: list[Any] = []
+        failed = 0
         for i in range(start, stop):
             if values and ends is not None and time.monotonic() >= ends:
                 break
-            values.append(call(self.fn, (self.items[i],), {}))
+            try:
+                value = call(self.fn, (self.items[i],), {})
+            except Exception as error:
+                if self.on_error == "record":
+                    value = Failed.of(error, traceback=failed < TRACEBACKS_KEPT)
+                    failed += 1
+                elif values:
+                    break  # It begins the next task, and raises there.
+                else:
+                    raise
+            values.append(value)
             report(i + 1 - start)
-        return Part(stop=start + len(values), result=cloudpickle.dumps(values))
+        try:
+            result = cloudpickle.dumps(values)
+        except Exception:  # noqa: BLE001 - pickling runs user code; which value it was is asked below, one by one
+            result = b""
+        return (
+            Part(stop=start + len(values), result=result, failed=failed)
+            if result
+            else self._piecemeal(start, values, failed)
+        )
+
+    def _piecemeal(self, start: int, values: list[Any], failed: int) -> Part:
+        """Pickle the values of which at least one cannot be pickled."""
+        good: list[Any] = []
+        for value in values:
+            try:
+                cloudpickle.dumps(value)
+            except Exception as error:
+                if self.on_error == "record":
+                    good.append(Failed.of(error, traceback=failed < TRACEBACKS_KEPT))
+                    failed += 1
+                    continue
+                if good:
+                    break
+                raise
+            good.append(value)
+        return Part(stop=start + len(good), result=cloudpickle.dumps(good), failed=failed)
+
+
+@dataclass(frozen=True)
+class Hooked:
+    """A work with functions around each of its tasks; one that raises never changes the outcome, only the log.
+
+    Attributes
+    ----------
+    work : Work
+    before : callable, optional
+        ``before(context)``, before the first item.
+    after : callable, optional
+        ``after(context)``, when the task has done its work.
+    on_error : callable, optional
+        ``on_error(context, exception)``, when it raised; also for the interrupt of a cancel, within its grace.
+    """
+
+    work: Work
+    before: Callable[..., object] | None = field(default=None, kw_only=True)
+    after: Callable[..., object] | None = field(default=None, kw_only=True)
+    on_error: Callable[..., object] | None = field(default=None, kw_only=True)
+
+    def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
+        """Do the items, with the hooks around them."""
+        from jobnb.worker.context import current
+
+        context = current()
+        _hook("before", self.before, context)
+        try:
+            part = self.work.run(start, stop, budget, report)
+        except BaseException as error:
+            _hook("on_error", self.on_error, context, error)
+            raise
+        _hook("after", self.after, context)
+        return part
+
+
+def _hook(name: str, fn: Callable[..., object] | None, context: JobContext | None, *more: object) -> None:
+    if fn is None:
+        return
+    try:
+        call(fn, (context, *more), {})
+    except KeyboardInterrupt:
+        raise  # The job is being stopped.
+    except BaseException as error:  # noqa: BLE001 - a hook that calls sys.exit() must not end the job either
+        from jobnb.worker.failure import describe
+
+        said = describe(error)
+        text = f"hook {name} failed: {said.type}: {said.message}\n{said.traceback}".rstrip()
+        if context is None:
+            logger.warning("%s", text)
+        else:
+            context.log(text)
 
 
 def load_call(parts: Sequence[bytes]) -> Any:
@@ -90,7 +227,7 @@ def load_call(parts: Sequence[bytes]) -> Any:
 
 
 def load_map(parts: Sequence[bytes]) -> list[Any]:
-    """Return the values of the finished spans of a `MapWork`, in order."""
+    """Return the values of the finished spans of a `MapWork`, in order, with `Failed` in the places of failed items."""
     return [value for part in parts for value in pickle.loads(part)]
 
 

@@ -23,7 +23,7 @@ import traceback
 from typing import Any, NoReturn
 
 from jobnb.errors import JobnbError
-from jobnb.work import Part, Work
+from jobnb.work import Hooked, Part, Work
 from jobnb.worker import blobs, context, failure, plain_bars, preload, surroundings
 from jobnb.worker.channel import ChildChannel
 from jobnb.worker.prctl import die_with_parent
@@ -185,7 +185,8 @@ class Child:
         work = self._work
         if work is None or self._payload_hash != about["payload_hash"]:
             raise JobnbError("the child was asked to run work that it was not given.")
-        if type(work).__module__.startswith("jobnb.research."):
+        inner = work.work if isinstance(work, Hooked) else work
+        if type(inner).__module__.startswith("jobnb.research."):
             # Done already in the server that this process was forked from, unless that has only just started.
             preload.warm_kernel()
         try:

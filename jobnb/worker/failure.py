@@ -5,19 +5,18 @@ Pure functions on what they are given; they must never raise for anything the us
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import platform
 import re
 import signal
-import socket
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from jobnb.errors import JobnbError
+from jobnb.retry import GiveUp
+from jobnb.worker.kind import bases_of, code_of, retry_of
 from jobnb.worker.request import TaskError
 
 _MAX_FRAMES = 20
@@ -26,24 +25,6 @@ _MAX_MESSAGE = 2_000
 _HERE = str(Path(__file__).parent)
 _OURS = frozenset(str(Path(__file__).parent.parent / name) for name in ("work.py", "notebook/cell.py"))
 
-_NETWORK_ERRNOS = frozenset(
-    getattr(errno, name)
-    for name in ("ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENETDOWN", "EHOSTDOWN")
-    if hasattr(errno, name)
-)
-#: Libraries whose transport errors do not derive from ConnectionError or TimeoutError, by class name.
-_NETWORK_PACKAGES = frozenset({"aiohttp", "httpcore", "httpx", "requests", "urllib3"})
-_NETWORK_NAMES = frozenset(
-    {
-        "ClientConnectionError",
-        "ConnectionError",
-        "HTTPError",
-        "NetworkError",
-        "Timeout",
-        "TimeoutError",
-        "TransportError",
-    }
-)
 #: ipykernel compiles a cell under a path like ``…/ipykernel_123/456.py``; IPython as ``<ipython-input-3-…>``.
 _KERNEL_CELL = re.compile(r"ipykernel_\d+[/\\]\d+\.py$")
 _IPYTHON_CELL = re.compile(r"^<ipython-input-(\d+)-")
@@ -66,36 +47,9 @@ def describe(error: BaseException, *, cwd: str | None = None) -> TaskError:
         where=_where(error),
         traceback=render(error),
         hint=_hint(error, cwd),
+        bases=bases_of(error),
+        retry=retry_of(error),
     )
-
-
-def code_of(error: BaseException) -> str:
-    """Return the error code of an exception; its own ``error_code`` wins."""
-    own = getattr(error, "error_code", None)
-    if isinstance(own, str) and own and not isinstance(error, JobnbError):
-        return own
-    if isinstance(error, JobnbError):
-        return error.code
-    if isinstance(error, MemoryError):
-        return "MEMORY_ERROR"
-    if _is_network(error):
-        return "NETWORK_ERROR"
-    return "USER_ERROR"
-
-
-def _is_network(error: BaseException) -> bool:
-    if isinstance(error, (ConnectionError, TimeoutError, socket.gaierror)):
-        return True
-    if isinstance(error, OSError) and error.errno in _NETWORK_ERRNOS:
-        return True
-    reason = getattr(error, "reason", None)  # urllib.error.URLError
-    if isinstance(error, OSError) and isinstance(reason, OSError):
-        return _is_network(reason)
-    return any(
-        base.__name__ in _NETWORK_NAMES and base.__module__.partition(".")[0] in _NETWORK_PACKAGES
-        for base in type(error).__mro__
-        # requests.HTTPError and httpx.HTTPStatusError are answers of a server that was reached.
-    ) and not hasattr(error, "response")
 
 
 def render(error: BaseException) -> str:
@@ -175,6 +129,8 @@ def _text(error: BaseException) -> str:
         return f"<its message cannot be shown: {type(broken).__name__}>"
     if isinstance(error, SystemExit):
         text = f"the job called sys.exit({error.code!r})"
+    if not text and isinstance(error, GiveUp) and error.__cause__ is not None:
+        return _text(error.__cause__)
     return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "…"
 
 

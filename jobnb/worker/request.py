@@ -144,6 +144,10 @@ class TaskError:
         ``file:line in function`` of the user's innermost frame; empty where unknown.
     hint
         What to do about it; empty where there is nothing to say.
+    bases
+        Names of the exception's class and its bases below ``Exception``, blank-separated; empty for deaths.
+    retry
+        What the exception itself says of another attempt: empty, ``"never"``, ``"later"``, or seconds as text.
     """
 
     code: str
@@ -152,6 +156,8 @@ class TaskError:
     where: str = ""
     traceback: str = ""
     hint: str = ""
+    bases: str = ""
+    retry: str = ""
 
     def as_map(self) -> dict[str, str]:
         """Return the error as a plain map."""

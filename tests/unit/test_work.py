@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+import threading
 
+import cloudpickle
 import pytest
 
-from jobnb.work import CallWork, ExecutorCall, MapWork, load_call, load_map
+from jobnb import work as jobnb_work
+from jobnb.work import CallWork, ExecutorCall, Failed, Hooked, MapWork, load_call, load_map
 
 
 def nothing(done: int) -> None:
@@ -39,6 +43,112 @@ def test_a_map_reports_each_item() -> None:
     seen: list[int] = []
     MapWork(fn=str, items=range(4)).run(1, 4, None, seen.append)
     assert seen == [1, 2, 3]
+
+
+def half(x: int) -> float:
+    if x == 3:
+        raise ValueError("three")
+    return x / 2
+
+
+def test_a_part_ends_before_an_item_that_raises() -> None:
+    work = MapWork(fn=half, items=range(6))
+    part = work.run(1, 6, None, nothing)
+    assert (part.stop, part.failed, load_map([part.result])) == (3, 0, [0.5, 1.0])
+    with pytest.raises(ValueError, match="three"):
+        work.run(3, 6, None, nothing)
+
+
+def test_recorded_failures_stand_in_their_places() -> None:
+    work = MapWork(fn=half, items=range(6), on_error="record")
+    parts = [work.run(a, b, None, nothing) for a, b in ((0, 3), (3, 6))]
+    values = load_map([p.result for p in parts])
+    assert [p.failed for p in parts] == [0, 1]
+    assert (values[:3], values[4:]) == ([0.0, 0.5, 1.0], [2.0, 2.5])
+    assert (values[3].error, values[3].type) == ("three", "ValueError")
+    assert "in half" in values[3].traceback
+    assert "work.py" not in values[3].traceback.replace("test_work.py", "")
+
+
+def locked(x: int) -> object:
+    return threading.Lock() if x == 2 else x
+
+
+def test_a_value_that_cannot_be_pickled_is_an_error_of_its_item() -> None:
+    part = MapWork(fn=locked, items=range(4)).run(0, 4, None, nothing)
+    assert (part.stop, load_map([part.result])) == (2, [0, 1])
+    with pytest.raises(TypeError, match="lock") as caught:
+        MapWork(fn=locked, items=range(4)).run(2, 4, None, nothing)
+    assert caught.value.__context__ is None
+    recorded = MapWork(fn=locked, items=range(4), on_error="record").run(0, 4, None, nothing)
+    values = load_map([recorded.result])
+    assert (recorded.stop, recorded.failed) == (4, 1)
+    assert (values[0], values[1], values[2].type, values[3]) == (0, 1, "TypeError", 3)
+
+
+def test_of_very_many_failures_the_first_keep_their_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobnb_work, "TRACEBACKS_KEPT", 2)
+    part = MapWork(fn=half, items=[3] * 4, on_error="record").run(0, 4, None, nothing)
+    assert [bool(f.traceback) for f in load_map([part.result])] == [True, True, False, False]
+    assert "traceback" not in repr(Failed(error="x", type="ValueError", traceback="long"))
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_what_is_no_exception_ends_a_map_at_once(raised: type[BaseException]) -> None:
+    def stop(x: int) -> int:
+        if x:
+            raise raised
+        return x
+
+    for on_error in ("fail", "record"):
+        with pytest.raises(raised):
+            MapWork(fn=stop, items=range(3), on_error=on_error).run(0, 3, None, nothing)  # type: ignore[arg-type]
+
+
+def test_hooks_run_around_the_work() -> None:
+    seen: list[object] = []
+
+    async def after(context: object) -> None:
+        seen.append("after")
+
+    hooked = Hooked(
+        CallWork(fn=seen.append, args=("work",)),
+        before=lambda context: seen.append("before"),
+        after=after,
+        on_error=lambda context, error: seen.append(error),
+    )
+    hooked.run(0, 1, None, nothing)
+    assert seen == ["before", "work", "after"]
+
+
+def test_the_hook_of_an_error_gets_it_and_it_goes_on() -> None:
+    seen: list[BaseException] = []
+    hooked = Hooked(
+        CallWork(fn=half, args=(3,)),
+        after=lambda context: seen.append(KeyError()),
+        on_error=lambda context, error: seen.append(error),
+    )
+    with pytest.raises(ValueError, match="three"):
+        hooked.run(0, 1, None, nothing)
+    assert [type(e) for e in seen] == [ValueError]
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("mine"), SystemExit(3)])
+def test_a_hook_that_raises_changes_nothing(raised: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    def hook(*_: object) -> None:
+        raise raised
+
+    hooked = Hooked(CallWork(fn=int), before=hook, after=hook, on_error=hook)
+    assert load_call([hooked.run(0, 1, None, nothing).result]) == 0
+    assert [r.message.split(":")[0] for r in caplog.records] == ["hook before failed", "hook after failed"]
+    assert "Traceback" in caplog.text
+    with pytest.raises(ZeroDivisionError):
+        Hooked(CallWork(fn=divmod, args=(1, 0)), on_error=hook).run(0, 1, None, nothing)
+
+
+def test_hooks_travel() -> None:
+    hooked = pickle.loads(cloudpickle.dumps(Hooked(CallWork(fn=int), before=lambda context: 1)))
+    assert load_call([hooked.run(0, 1, None, nothing).result]) == 0
 
 
 @pytest.mark.parametrize("run_sync", [True, False])

@@ -8,6 +8,7 @@ import urllib.error
 import pytest
 
 from jobnb.errors import BlobMissing, DataError
+from jobnb.retry import GiveUp, RetryLater
 from jobnb.worker import failure
 
 
@@ -58,6 +59,66 @@ def test_network_errors_of_libraries_by_name():
     assert failure.code_of(transport()) == "NETWORK_ERROR"
     own = type("ConnectionError", (Exception,), {"__module__": "mine"})
     assert failure.code_of(own()) == "USER_ERROR"
+
+
+def test_a_connection_error_of_requests_has_no_answer():
+    def error(response):
+        kind = type("ConnectionError", (OSError,), {"__module__": "requests.exceptions", "response": response})
+        return kind("x")
+
+    assert failure.code_of(error(None)) == "NETWORK_ERROR"
+    assert failure.code_of(error(object())) == "USER_ERROR"
+
+
+def given_up(message: str, cause: BaseException | None) -> BaseException:
+    def fn():
+        raise GiveUp(message) from cause
+
+    return caught(fn)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionResetError(), ("NETWORK_ERROR", "ConnectionResetError ConnectionError OSError", "")),
+        (Coded(), ("RATE_LIMIT", "Coded", "")),
+        (Exception(), ("USER_ERROR", "Exception", "")),
+        (SystemExit(1), ("USER_ERROR", "SystemExit", "")),
+        (RetryLater("busy"), ("USER_ERROR", "RetryLater", "later")),
+        (RetryLater(after="2m"), ("USER_ERROR", "RetryLater", "120")),
+        (RetryLater(after=0.5), ("USER_ERROR", "RetryLater", "0.5")),
+        (given_up("no", None), ("USER_ERROR", "GiveUp", "never")),
+        (given_up("no", ConnectionResetError()), ("NETWORK_ERROR", "GiveUp", "never")),
+        (given_up("no", given_up("no", Coded())), ("RATE_LIMIT", "GiveUp", "never")),
+    ],
+)
+def test_what_the_service_decides_by(error, said):
+    found = failure.describe(error)
+    assert (found.code, found.bases, found.retry) == said
+
+
+@pytest.mark.parametrize(("retryable", "said"), [(False, "never"), (True, "later"), (None, ""), ("yes", "")])
+def test_an_exception_may_say_whether_it_passes(retryable, said):
+    error = ValueError()
+    error.retryable = retryable
+    assert failure.describe(error).retry == said
+
+
+def test_a_broken_exception_can_be_described():
+    class Broken(ConnectionError):
+        @property
+        def broken(self):
+            raise RuntimeError
+
+        error_code = retryable = response = reason = broken
+
+    found = failure.describe(raiser(Broken()))
+    assert (found.code, found.retry) == ("NETWORK_ERROR", "")
+
+
+def test_giving_up_without_a_word_keeps_the_words_of_the_cause():
+    assert failure.describe(given_up("", ValueError("404"))).message == "404"
+    assert failure.describe(given_up("gone for good", ValueError("404"))).message == "gone for good"
 
 
 def test_where_is_the_users_line_even_inside_a_library():

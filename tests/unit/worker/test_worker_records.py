@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jobnb.errors import BlobMissing, VersionMismatch
 from jobnb.worker import blobs, receipt
 from jobnb.worker.channel import ChildChannel, HostChannel, ProtocolError, Wake, _Frames, _pack
-from jobnb.worker.request import TaskOutcome, TaskRequest
+from jobnb.worker.request import TaskError, TaskOutcome, TaskRequest
 
 
 def make(**changes) -> TaskRequest:
@@ -47,6 +47,13 @@ class TestRecords:
     def test_fields_of_a_newer_peer_are_ignored(self):
         raw = msgpack.unpackb(make().pack())
         assert TaskRequest.unpack(msgpack.packb({**raw, "new": 1})) == make()
+
+    def test_an_error_of_an_older_peer_is_read(self):
+        error = {"code": "USER_ERROR", "message": "m", "type": "", "where": "", "traceback": "", "hint": ""}
+        read = TaskOutcome.unpack(outcome(state="failed", error=error).pack())
+        found = TaskError(**read.error)
+        assert (found.bases, found.retry) == ("", "")
+        assert TaskError(code="C", message="m").as_map().keys() >= {"bases", "retry"}
 
     def test_another_wire_version_is_refused(self):
         raw = msgpack.unpackb(make().pack())
