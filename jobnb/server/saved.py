@@ -23,7 +23,7 @@ _ID = re.compile("[0-9a-f]{8}")
 
 
 class FinalCards:
-    """A pre-save hook of Jupyter's contents manager.
+    """A pre-save hook of Jupyter's contents manager, and what mends a notebook that is opened.
 
     Parameters
     ----------

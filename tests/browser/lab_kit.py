@@ -164,8 +164,13 @@ class Notebook:
             timeout=timeout,
         )
 
-    def run_all(self, timeout=120_000):
-        """Run all cells; fail if one failed or was not run. `page.evaluate` would wait for ever."""
+    def run_all(self):
+        """Run all cells to their end; fail if one failed or was not run."""
+        self.start_all()
+        self.all_ran()
+
+    def start_all(self):
+        """Begin to run all cells, without waiting: `page.evaluate` would wait for ever."""
         self.page.evaluate(
             """() => {
                 window.__ran = undefined;
@@ -173,6 +178,9 @@ class Notebook:
                     .then(r => { window.__ran = {ok: r}; }, e => { window.__ran = {error: String(e)}; });
             }"""
         )
+
+    def all_ran(self, timeout=120_000):
+        """Wait for the cells that `start_all` began."""
         ran = self.page.wait_for_function("() => window.__ran", timeout=timeout).json_value()
         self.idle(timeout)
         # Where the kernel was not quite ready, Lab runs nothing and says nothing.

@@ -60,6 +60,7 @@ def test_the_quickstart_from_top_to_bottom(lab, open_notebook, store, shoot):
     no_widget_is_missing(notebook)
     for i, card in enumerate(notebook.card().all()):
         card.scroll_into_view_if_needed()
+        expect(card).to_be_in_viewport()
         shoot(notebook.page, f"quickstart-{i}")
     notebook.save()
     saved = [o for o in lab.outputs(notebook.name) if "jobnb" in o.get("metadata", {})]
@@ -80,6 +81,28 @@ def test_the_bar_moves_and_cancel_ends_the_job(open_notebook, store, shoot, tmp_
     expect(notebook.page.locator(".jobnb-buttons button")).to_have_count(0)
     assert store.get("walk").status == "cancelled"
     shoot(notebook.page, "cancelled")
+
+
+def test_cancel_works_while_a_cell_is_busy(open_notebook, store, shoot, tmp_path):
+    from playwright.sync_api import expect
+
+    gate, busy = tmp_path / "gate", tmp_path / "busy"
+    notebook = open_notebook(
+        "busy.ipynb",
+        WALK,
+        f"%job submit walk({str(gate)!r}) --name beside",
+        f"while not os.path.exists({str(busy)!r}):\n    time.sleep(0.01)",
+    )
+    notebook.start_all()
+    expect(notebook.card("running")).to_be_visible()
+    notebook.page.get_by_role("button", name="Cancel", exact=True).click()
+    # The last cell still runs: neither the job's end nor the card's news waits for it.
+    expect(notebook.card("cancelled")).to_be_visible(timeout=10_000)
+    assert store.get("beside").status == "cancelled"
+    assert notebook.page.evaluate("() => window.__ran") is None
+    shoot(notebook.page, "cancelled-beside-a-busy-cell")
+    busy.touch()
+    notebook.all_ran()
 
 
 def test_a_reload_in_mid_run_loses_neither_the_card_nor_its_end(lab, open_notebook, store, shoot, tmp_path):
@@ -114,6 +137,23 @@ def test_a_reload_in_mid_run_loses_neither_the_card_nor_its_end(lab, open_notebo
     no_widget_is_missing(notebook)
     assert notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session") is None
     shoot(notebook.page, "reopened-without-kernel")
+
+
+def test_a_job_that_ends_when_notebook_and_kernel_are_gone(lab, open_notebook, store, shoot, tmp_path):
+    from playwright.sync_api import expect
+
+    gate = tmp_path / "gate"
+    notebook = open_notebook("gone.ipynb", WALK, f"%job submit walk({str(gate)!r}) --name alone")
+    notebook.run_all()
+    moves(notebook)
+    notebook.save()
+    notebook.shut_down_kernel()
+    gate.touch()
+    store.get("alone").wait(timeout=20)
+    notebook.open_without_kernel()
+    expect(notebook.card("completed")).to_be_visible()
+    no_widget_is_missing(notebook)
+    shoot(notebook.page, "ended-while-closed")
 
 
 def test_two_notebooks_see_one_job(open_notebook, store, shoot, tmp_path):
