@@ -25,13 +25,16 @@ from jobnb.store import Store
 
 logger = logging.getLogger(__name__)
 
-#: How long the loop sleeps at most before it looks at the store: with work out, and without.
+#: How long the loop sleeps at most before it looks at the store: with work out, without, and without for a while.
 BUSY_POLL_SECONDS = 0.01
 IDLE_POLL_SECONDS = 0.02
+SLEEPY_POLL_SECONDS = 0.05
+SLEEPY_AFTER_SECONDS = 5.0
 #: Progress and log lines are written this often at most.
 FLUSH_SECONDS = 0.2
-#: The cluster's places are counted this often.
+#: The cluster's places are counted this often: with jobs, and without.
 COUNT_SECONDS = 1.0
+IDLE_COUNT_SECONDS = 5.0
 #: After a cancel, a task of which no worker ever said that it began counts as never run.
 NEVER_BEGAN_SECONDS = 0.3
 #: After a cancel, beyond the grace, a task that is not reported dead is given up.
@@ -96,7 +99,7 @@ class Dispatcher:
         active_at = self.monotonic()
         batch: list[Message] = []
         while True:
-            batch += self._receive(BUSY_POLL_SECONDS if self._ledgers else IDLE_POLL_SECONDS)
+            batch += self._receive(self._pause(active_at))
             if self.keeper.lost.is_set():
                 raise LeaseLost
             self.keeper.alive()
@@ -109,7 +112,7 @@ class Dispatcher:
                     self._hand_back("the service was stopped; it goes on with the next one", leave=True)
                     return STOPPED
                 if now >= count_at:
-                    count_at = now + COUNT_SECONDS
+                    count_at = now + (COUNT_SECONDS if self._ledgers or self._waiting else IDLE_COUNT_SECONDS)
                     self._count()
                 news = self._anything_new()
                 if self._ledgers or (news and self._anybody_there()):
@@ -135,6 +138,12 @@ class Dispatcher:
                 logger.warning("the store cannot be written now: %s", error)
                 self._seen = None
                 stop.wait(STORE_PAUSE_SECONDS)
+
+    def _pause(self, active_at: float) -> float:
+        if self._ledgers:
+            return BUSY_POLL_SECONDS
+        sleepy = self.monotonic() - active_at > SLEEPY_AFTER_SECONDS
+        return SLEEPY_POLL_SECONDS if sleepy else IDLE_POLL_SECONDS
 
     def _receive(self, timeout: float) -> list[Message]:
         got: list[Message] = []

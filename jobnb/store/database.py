@@ -156,8 +156,12 @@ class Database:
 
     def version(self) -> tuple[int, int]:
         """Return a value that changes whenever anyone, here or in another process, has written something."""
-        other = int(self.rows("PRAGMA data_version")[0][0])
-        return other, self.connection.total_changes()
+        connection = self.connection
+        try:
+            other: int = connection.pragma("data_version")
+        except apsw.Error as error:
+            raise (self._explained(error) or error) from error
+        return other, connection.total_changes()
 
     def rows(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
         """Run a query and return its rows."""
