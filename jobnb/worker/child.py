@@ -172,7 +172,8 @@ class Child:
         surroundings.extend_path(about["sys_path"])
         blobs.use(message["paths"])
         surroundings.seed_random(surroundings.task_seed(about["seed"]))
-        context.enter(context.JobContext(about, meter, self._channel.send))
+        here = context.JobContext(about, meter, self._channel.send, message["cluster"])
+        context.enter(here)
         if message["payload"] is not None:
             self._work = None
             try:
@@ -196,6 +197,8 @@ class Child:
             if kind is None:
                 raise
             return failure.unpicklable_result(error, kind)
+        # After a failure this process goes home, and its connections with it.
+        here.close()
         if len(part.result) > _LARGEST_RESULT_BYTES:
             return TaskError(
                 code="RESULT_TOO_LARGE",

@@ -6,13 +6,20 @@ and a million calls of `progress` must cost next to nothing.
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from jobnb.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from jobnb.worker.client import JobClient
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 #: ``send(message)`` to the supervisor.
@@ -22,6 +29,8 @@ Send = Callable[[dict[str, object]], None]
 _RATE_PER_SECOND = 20.0
 _BURST = 20.0
 _LARGEST_ARTIFACT_BYTES = 256 << 20
+#: How long a client that the job left open may take to say goodbye.
+_CLOSE_SECONDS = 2.0
 
 
 class Meter:
@@ -92,7 +101,9 @@ class JobContext:
         The span of items of this task.
     """
 
-    def __init__(self, about: Mapping[str, object], meter: Meter, send: Send) -> None:
+    def __init__(
+        self, about: Mapping[str, object], meter: Meter, send: Send, cluster: Mapping[str, object] | None = None
+    ) -> None:
         self.id = str(about["job"])
         self.name = str(about["name"])
         self.task = int(str(about["task"]))
@@ -103,6 +114,9 @@ class JobContext:
         self.stop = int(str(about["stop"]))
         self._meter = meter
         self._send = send
+        self._cluster = cluster
+        self._lock = threading.Lock()
+        self._clients: list[JobClient] = []
 
     def __repr__(self) -> str:
         return f"<JobContext {self.id} task {self.task} attempt {self.attempt}>"
@@ -145,6 +159,33 @@ class JobContext:
             )
         self._send({"k": "artifact", "name": name, "data": data})
 
+    def client(self) -> JobClient:
+        """Connect to the cluster that runs this job; see `jobnb.worker.context.client`."""
+        from jobnb.worker.client import open_client
+
+        opened = open_client(self._cluster, f"jobnb-{self.id}", self._client_closed)
+        with self._lock:
+            self._clients.append(opened)
+            first = len(self._clients) == 1
+        if first:
+            self._send({"k": "secede"})
+        return opened
+
+    def _client_closed(self, client: JobClient) -> None:
+        with self._lock:
+            self._clients.remove(client)
+            last = not self._clients
+        if last:
+            self._send({"k": "rejoin"})
+
+    def close(self) -> None:
+        """Close the clients that the job has left open (the child's main loop calls this)."""
+        for opened in list(self._clients):
+            try:
+                opened.close(timeout=_CLOSE_SECONDS)
+            except (TimeoutError, OSError, RuntimeError):
+                log.warning("the job's Dask client did not close in %g s", _CLOSE_SECONDS, exc_info=True)
+
 
 _current: JobContext | None = None
 
@@ -164,6 +205,25 @@ def current() -> JobContext | None:
     True
     """
     return _current
+
+
+def client() -> JobClient:
+    """Return a Dask client, connected to the cluster that runs the job which calls this.
+
+    While it is open the job's worker slot is free for other tasks, so that tasks submitted through it can run
+    whatever else runs. Use it as a context manager; it is closed at the end of the task at the latest.
+
+    Raises
+    ------
+    UsageProblem
+        Outside a job.
+    ClusterUnreachable
+        The scheduler cannot be reached from the job's process.
+    """
+    context = _current
+    if context is None:
+        raise UsageProblem("there is no running job here, so there is no cluster that runs it.")
+    return context.client()
 
 
 def progress(current: float, total: float | None = None, message: str = "") -> None:

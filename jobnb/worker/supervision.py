@@ -22,6 +22,7 @@ from jobnb.worker.pool import Pool
 from jobnb.worker.process import ChildProcess
 from jobnb.worker.relay import Relay
 from jobnb.worker.request import State, TaskError, TaskOutcome, TaskRequest
+from jobnb.worker.slot import Slot
 
 _MEMORY_POLL_SECONDS = 0.2
 #: How long to wait for a killed process to be gone; only a process stuck in the kernel takes longer.
@@ -46,6 +47,10 @@ class Supervision:
         Told by the plugin; also woken by the child's death.
     ask, ask_seconds
         ``ask()`` says what became of the task: None, "cancel" or "lost"; and how often to ask.
+    slot
+        The task's place among those of the worker.
+    cluster
+        How a job's own Dask client reaches the scheduler; None outside Dask.
     """
 
     def __init__(
@@ -59,6 +64,8 @@ class Supervision:
         wake: Wake,
         ask: Callable[[], str | None],
         ask_seconds: float,
+        slot: Slot,
+        cluster: dict[str, Any] | None = None,
     ) -> None:
         self._request = request
         self._payload = payload
@@ -68,6 +75,8 @@ class Supervision:
         self._wake = wake
         self._ask = ask
         self._ask_seconds = ask_seconds
+        self._slot = slot
+        self._cluster = cluster
         self._streams = {"out": Stream("stdout", ring), "err": Stream("stderr", ring)}
         self._own_progress = False
         self._artifacts: dict[str, bytes] = {}
@@ -155,6 +164,7 @@ class Supervision:
                 "request": asdict(self._request),
                 "payload": None if known else self._payload,
                 "paths": self._paths,
+                "cluster": self._cluster,
             }
         )
 
@@ -217,6 +227,12 @@ class Supervision:
                 self._ring.add("log", line, message["t"])
         elif kind == "artifact":
             self._artifacts[message["name"]] = message["data"]
+        elif kind == "secede":
+            # Of a task that is being stopped Dask wants to hear no more.
+            if self._stopped is None:
+                self._slot.leave()
+        elif kind == "rejoin":
+            self._slot.come_back()
         elif kind == "end":
             self._end = message
             self._relay.done = message["done"]

@@ -20,10 +20,12 @@ from distributed import Worker, get_worker
 from jobnb.errors import BlobMissing
 from jobnb.worker import blobs, cancellation, receipt
 from jobnb.worker.channel import Wake
+from jobnb.worker.client import access
 from jobnb.worker.host import host
 from jobnb.worker.output import LogRing
 from jobnb.worker.relay import Relay
 from jobnb.worker.request import TaskError, TaskOutcome, TaskRequest
+from jobnb.worker.slot import Slot
 from jobnb.worker.supervision import Supervision
 
 log = logging.getLogger(__name__)
@@ -124,6 +126,7 @@ def _run(
         relay.event("ended", outcome.state, time.monotonic(), outcome.finished_at)
         return outcome
     wake = Wake()
+    slot = Slot()
     here.watch(owner, key, wake)
     try:
         supervision = Supervision(
@@ -135,12 +138,15 @@ def _run(
             wake=wake,
             ask=_asker(worker, key),
             ask_seconds=_ASK_TOLD_SECONDS if here.attached(owner) else _ASK_UNTOLD_SECONDS,
+            slot=slot,
+            cluster=access(worker),
         )
         child = here.pool.take(asked.job, _slots(worker))
         outcome = supervision.run(child, blank, here.pool)
     finally:
         here.unwatch(owner, key)
         wake.close()
+        slot.close()
     relay.event("ended", outcome.state, time.monotonic(), outcome.finished_at)
     return outcome
 

@@ -15,7 +15,7 @@ import pytest
 from worker_kit import Running, alive, ask, eventually, read_pid, run, texts
 
 from jobnb.errors import DataError
-from jobnb.work import MapWork
+from jobnb.work import CallWork, Hooked, MapWork
 from jobnb.worker.host import host
 from jobnb.worker.request import TaskOutcome
 from jobnb.worker.supervisor import run_task
@@ -232,6 +232,59 @@ class TestErrors:
 
         outcome = run(vandal)
         assert outcome.error["message"] == "still here"
+
+
+@pytest.mark.usefixtures("forked")
+class TestSecondChances:
+    def test_an_error_says_what_the_service_decides_by(self):
+        from jobnb.retry import GiveUp, RetryLater
+
+        def job(raised, cause):
+            raise raised from cause
+
+        later = run(job, RetryLater("busy", after=30), None).error
+        assert (later["code"], later["bases"], later["retry"]) == ("USER_ERROR", "RetryLater", "30")
+        never = run(job, GiveUp("gone"), ConnectionResetError()).error
+        assert (never["code"], never["message"], never["retry"]) == ("NETWORK_ERROR", "gone", "never")
+        assert run(job, ConnectionResetError(), None).error["bases"] == "ConnectionResetError ConnectionError OSError"
+        assert run(lambda: os._exit(1)).error["bases"] == ""
+
+    def test_a_failing_item_is_the_first_of_a_failed_task(self):
+        work = MapWork(fn=lambda x: 6 // x, items=[3, 2, 0, 1])
+        first = run(None, work=work, stop=4)
+        assert (first.stop, value(first)) == (2, [2, 3])
+        second = run(None, work=work, start=2, stop=4)
+        assert (code(second), second.error["type"], second.stop) == ("USER_ERROR", "ZeroDivisionError", 2)
+
+    def test_failing_items_are_recorded(self):
+        outcome = run(None, work=MapWork(fn=lambda x: 6 // x, items=[3, 0, 1], on_error="record"), stop=3)
+        found = value(outcome)
+        assert (outcome.stop, outcome.failed) == (3, 1)
+        assert (found[0], found[1].type, found[2]) == (2, "ZeroDivisionError", 6)
+
+    def test_an_unpicklable_value_of_a_map_names_its_type(self):
+        outcome = run(None, work=MapWork(fn=lambda x: (i for i in "ab"), items=[0]))
+        assert code(outcome) == "UNPICKLABLE"
+        assert "generator" in outcome.error["message"]
+
+    def test_hooks(self):
+        def before(context):
+            print("before", context.task)
+
+        def broken(context):
+            raise RuntimeError("no disk")
+
+        def on_error(context, error):
+            print("error", error)
+
+        outcome = run(None, work=Hooked(CallWork(fn=int), before=before, after=broken))
+        assert value(outcome) == 0
+        assert texts(outcome, "stdout") == ["before 0"]
+        assert texts(outcome, "log")[0] == "hook after failed: RuntimeError: no disk"
+        failed = run(None, work=Hooked(CallWork(fn=int, args=("x",)), before=broken, on_error=on_error))
+        assert (code(failed), failed.error["type"]) == ("USER_ERROR", "ValueError")
+        assert texts(failed, "stdout")[0].startswith("error invalid literal")
+        assert "in broken" in " ".join(texts(failed, "log"))
 
 
 def _python() -> str:
