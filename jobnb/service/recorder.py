@@ -241,6 +241,7 @@ def _unstorable(message: Ended, error: Exception) -> Any:
         failed=0,
         log=(),
         artifacts=(),
+        worker="",
         error={
             "code": "OUTCOME_UNSTORABLE",
             "type": type(error).__name__,

@@ -166,7 +166,7 @@ def main() -> None:
         note("1,000 more", growth(manager, 50 if smoke else 1_000))
         note("idle CPU", idle(manager, 3 if smoke else 20))
     minute = prices(20_000 if smoke else 250_000)
-    wide = {"fast": range(5, 25 if smoke else 65), "slow": range(70, 74 if smoke else 86)}
+    wide = {"fast": range(5, 25 if smoke else 65), "slow": range(70, 74 if smoke else 120)}
     times = {}
     for workers in (1, 2):
         with service(workers) as manager:
