@@ -187,7 +187,8 @@ class Kernel:
 
     def subshell(self):
         """Make a subshell, as JupyterLab does for widgets; None where the kernel knows none."""
-        if not hasattr(self.client, "control_channel"):
+        info = self._reply(self.client.kernel_info(), 10)["content"]
+        if "kernel subshells" not in info.get("supported_features", ()):
             return None
         message = self.client.session.msg("create_subshell_request")
         self.client.control_channel.send(message)
