@@ -164,9 +164,15 @@ class JobRecord:
     #: What the service has to say about a job that waits: no worker, cluster away.
     note: str = ""
     created_at: datetime
+    #: Not before; of a job that is ``retrying``, when its next attempt is due.
     run_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    #: Failed, and neither retried nor purged yet.
+    dead: bool = False
+    unique: str = ""
+    expires_at: datetime | None = None
+    deadline_at: datetime | None = None
 
     @property
     def items(self) -> int:

@@ -6,7 +6,7 @@ everything is checked here, at the door, before anything is stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,26 @@ from typing import Any
 from jobnb.durations import moment, seconds, size_bytes
 from jobnb.errors import UsageProblem, unknown
 from jobnb.job import Priority
+from jobnb.retry import Retry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """Functions that the job's process calls around each task; one that fails never changes an outcome.
+
+    Attributes
+    ----------
+    before : callable or None
+        ``before(context)``, before the first item; ``context`` is what ``jobnb.current()`` gives.
+    after : callable or None
+        ``after(context)``, when the task has done its work.
+    on_error : callable or None
+        ``on_error(context, exception)``, when it raised.
+    """
+
+    before: Callable[..., object] | None = None
+    after: Callable[..., object] | None = None
+    on_error: Callable[..., object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +57,20 @@ class Options:
         Not before this moment.
     seed : int or None
         Seed of ``random`` and numpy in the job; drawn and recorded where it is not given.
+    retry : Retry or None
+        What happens when an attempt fails; the configured default where it is not given.
+    deadline : float or None
+        Seconds from now by which the job has to have ended, waiting and retries included.
+    expires_at : datetime or None
+        A job that has not begun by then never does.
+    unique : str or None
+        While a job of this key is live, another submit returns that one.
+    unique_for : float or None
+        Seconds for which a finished job of the key still counts.
+    on_error : {"fail", "record"}, default ``fail``
+        Whether an item of a map that raises fails the job, or is recorded in its place.
+    hooks : Hooks or None
+        Functions to call in the job's process before and after each task.
     """
 
     name: str = ""
@@ -48,6 +82,13 @@ class Options:
     tags: tuple[str, ...] = ()
     run_at: datetime | None = None
     seed: int | None = None
+    retry: Retry | None = None
+    deadline: float | None = None
+    expires_at: datetime | None = None
+    unique: str | None = None
+    unique_for: float | None = None
+    on_error: str = "fail"
+    hooks: Hooks | None = None
 
     def merge(self, **changes: Any) -> Options:
         """Return a copy with ``changes`` checked and applied.
@@ -72,10 +113,8 @@ def _check(name: str, value: Any) -> Any:
     if value is None:
         return Options.__dataclass_fields__[name].default
     match name:
-        case "timeout":
-            return seconds(value, "timeout")
-        case "cancel_grace":
-            return seconds(value, "cancel_grace")
+        case "timeout" | "cancel_grace" | "deadline" | "unique_for":
+            return seconds(value, name)
         case "memory_limit":
             return size_bytes(value)
         case "priority":
@@ -86,8 +125,18 @@ def _check(name: str, value: Any) -> Any:
         case "tags":
             tags: Iterable[str] = [value] if isinstance(value, str) else value
             return tuple(str(t) for t in tags)
-        case "run_at":
+        case "run_at" | "expires_at":
             return moment(value, datetime.now(UTC))
+        case "retry":
+            return Retry.of(value)
+        case "on_error":
+            if value not in ("fail", "record"):
+                raise unknown("on_error", str(value), ["fail", "record"])
+            return value
+        case "hooks":
+            if not isinstance(value, Hooks):
+                raise UsageProblem(f"hooks must be jobnb.Hooks(before=…, after=…, on_error=…), not {value!r}.")
+            return value
         case "seed":
             return int(value)
         case _:

@@ -43,6 +43,16 @@ GIVE_UP_SECONDS = 5.0
 STORE_PAUSE_SECONDS = 0.5
 #: Waiting jobs looked at in one go.
 WAITING_LIMIT = 64
+_OVERDUE = {
+    "code": "TIMEOUT_ERROR",
+    "message": "the job had not ended by its deadline.",
+    "hint": "Give it a later deadline; result(partial=True) has what was finished.",
+}
+_EXPIRED = {
+    "code": "EXPIRED",
+    "message": "the job had not begun by the time after which it must not.",
+    "hint": "Run it again with a later expires_at.",
+}
 #: Why the loop ended.
 IDLE, STOPPED, LEASE_LOST, CLUSTER_LOST = "idle", "stopped", "lease lost", "cluster lost"
 
@@ -114,11 +124,13 @@ class Dispatcher:
                 if now >= count_at:
                     count_at = now + (COUNT_SECONDS if self._ledgers or self._waiting else IDLE_COUNT_SECONDS)
                     self._count()
+                    self._end_the_overdue()
                 news = self._anything_new()
                 if self._ledgers or (news and self._anybody_there()):
                     active_at = now
                 if news:
                     self._look_for_cancels()
+                self._wake_delayed()
                 self._end_the_late(now)
                 self._give_up_on_the_dead(now)
                 self._hand_out()
@@ -294,7 +306,28 @@ class Dispatcher:
 
     def _close_ended(self, changed: list[Ledger]) -> None:
         for ledger in changed:
+            if ledger.ending is not None and ledger.ending.status is Status.RETRYING:
+                self._seen = None  # Its next attempt may be the next thing that is due.
             self._conclude(ledger)
+
+    def _wake_delayed(self) -> None:
+        if any(ledger.delayed for ledger in self._ledgers.values()):
+            now = self.store.clock()
+            for ledger in self._ledgers.values():
+                ledger.wake(now)
+
+    def _end_the_overdue(self) -> None:
+        """End the jobs whose deadline has passed, and those that have not begun in time."""
+        late = [(job, _OVERDUE) for job in self.store.tasks.overdue(self._name)]
+        late += [(job, _EXPIRED) for job in self.store.tasks.expired(self._name)]
+        for job, error in late:
+            ledger = self._ledgers.get(job)
+            if ledger is not None:
+                ledger.end(Status.FAILED, error)
+                self._finish_if_over(ledger)
+            else:
+                with self.store.tasks.fenced(self.keeper.lease):
+                    self.store.tasks.finish(job, Status.FAILED, error=error)
 
     def _conclude(self, ledger: Ledger) -> None:
         """Close the books of a job that is over; stop the other tasks of one that is going to be."""
@@ -361,10 +394,7 @@ class Dispatcher:
                     error = {"code": "HANDED_BACK", "message": why}
                     self.store.tasks.settle(job, task, state="cancelled", stop=out.start, error=error)
                     ledger.stopped(task)
-                ending = ledger.outcome()
-                if ending is not None:
-                    self.store.tasks.finish(job, ending.status, error=ending.error)
-                else:
+                if not self._recorder.write_end(ledger):
                     self.store.tasks.requeue(job, why)
             if leave:
                 # At once, so that the next service need not wait for this one's cluster to close.

@@ -11,12 +11,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobnb.job import JobRecord, Status
+from jobnb.retry import Retry
 from jobnb.service import plans
+from jobnb.service.retry import decide
 from jobnb.service.spans import Span, count, missing, put_back, take
 from jobnb.store.tasks import TaskRow
 
 #: How often workers may be lost over the same items before the job fails: perhaps the items kill them.
 LOST_LIMIT = 3
+#: Ends of a child's process of which nobody knows over which item they came.
+DEATHS = frozenset({"CHILD_CRASHED", "MEMORY_ERROR"})
 #: Losses of which no item can be the reason: the service ended, the scheduler went away.
 BLAMELESS = frozenset({"SERVICE_LOST", "CLUSTER_LOST"})
 
@@ -41,6 +45,9 @@ class Ending:
 
     status: Status
     error: Mapping[str, Any] | None = None
+    #: Of a job that is to be tried again: when (µs), and with which timeout.
+    retry_at: int = 0
+    timeout: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -61,6 +68,12 @@ class Ledger:
     ending: Ending | None = None
     #: How often workers were lost over the items from the key on.
     losses: dict[int, int] = field(default_factory=dict)
+    #: How often the items from the key on have failed.
+    failures: dict[int, int] = field(default_factory=dict)
+    #: Single items that wait for their next attempt, and when (µs) it is due.
+    delayed: dict[int, int] = field(default_factory=dict)
+    #: No more items than this in a task: a process died over more, and nobody knows over which.
+    most: int | None = None
     #: Monotonic time after which a job of many tasks has run too long.
     ends_at: float | None = None
     #: Something changed that viewers should see, not yet written.
@@ -72,9 +85,18 @@ class Ledger:
         tasks = list(tasks)
         finished = [(t.start, t.stop) for t in tasks if t.state == "completed"]
         held = [(t.start, t.stop) for t in tasks if t.state == "running"]
+        over = finished + held
+        single = job.plan.get("type", "single") == "single"
+        delayed = {
+            t.start: t.retry_at
+            for t in tasks
+            if t.state == "failed" and t.retry_at and t.stop - t.start == 1 and not single
+            if not any(start <= t.start < stop for start, stop in over)
+        }
         ledger = cls(
             job=job,
-            pending=missing(job.items, finished + held),
+            pending=missing(job.items, over + [(at, at + 1) for at in delayed]),
+            delayed=delayed,
             next_task=max((t.task for t in tasks), default=-1) + 1,
             done=count(finished),
             failed=job.failed_items,
@@ -90,8 +112,8 @@ class Ledger:
                 ledger._note_loss((t.start, t.stop))
             elif t.state == "completed":
                 ledger._clear_losses((t.start, t.stop))
-            elif t.state == "failed" and t.attempt >= job.attempt:
-                ledger.end(Status.FAILED, t.error)
+            elif t.state == "failed":
+                ledger._reread_failure(t)
         return ledger
 
     def draft(self) -> Ledger:
@@ -101,12 +123,24 @@ class Ledger:
             pending=list(self.pending),
             running={task: replace(out) for task, out in self.running.items()},
             losses=dict(self.losses),
+            failures=dict(self.failures),
+            delayed=dict(self.delayed),
         )
 
     @property
     def attempt(self) -> int:
         """The number of the attempt that a task begun now would be."""
         return self.job.attempt + self.lost
+
+    @property
+    def single(self) -> bool:
+        """True for a job of one call, which is retried as a whole."""
+        return str(self.job.plan.get("type", "single")) == "single"
+
+    @property
+    def policy(self) -> Retry:
+        """What is to happen when an attempt fails."""
+        return Retry.of(self.job.options.get("retry")) or Retry()
 
     @property
     def open(self) -> bool:
@@ -129,7 +163,7 @@ class Ledger:
         if not self.open:
             return None
         size = plans.cut(self.job.plan, left=count(self.pending), slots=slots, pace=self.pace)
-        span, self.pending = take(self.pending, size.items)
+        span, self.pending = take(self.pending, size.items if self.most is None else min(size.items, self.most))
         task, self.next_task = self.next_task, self.next_task + 1
         self.running[task] = Running(start=span[0], stop=span[1], attempt=self.attempt)
         return task, span, size.budget
@@ -162,6 +196,65 @@ class Ledger:
         """Note that a task was ended on request, or never sent; its items stay undone."""
         out = self.running.pop(task)
         self.pending = put_back(self.pending, (out.start, out.stop))
+
+    def failed_task(self, task: int, error: Mapping[str, Any], *, now: int, drawn: float) -> int | None:
+        """Note that a task failed, and decide what becomes of its items.
+
+        Parameters
+        ----------
+        task : int
+        error : mapping
+            What the supervisor says of the failure.
+        now : int
+            µs.
+        drawn : float
+            A random number from 0 to 1.
+
+        Returns
+        -------
+        int or None
+            When (µs) the items are tried again; None if the job fails.
+        """
+        out = self.running.pop(task)
+        size = out.stop - out.start
+        if size > 1 and error.get("code") in DEATHS:
+            # Nobody knows which item killed the process: fewer at a time, until it is alone.
+            self.most = max(1, size // 2)
+            self.pending = put_back(self.pending, (out.start, out.stop))
+            return now
+        # A Work that raises does so at its first item; what was done before came back as a part of its own.
+        failures = self.failures[out.start] = self.failures.get(out.start, 0) + 1
+        timeout = self.job.options.get("timeout")
+        again = decide(self.policy, error, failures=failures, drawn=drawn, timeout=timeout)
+        if again is None or self.ending is not None:
+            self.pending = put_back(self.pending, (out.start, out.stop))
+            self.end(Status.FAILED, error)
+            return None
+        due = now + int(again.seconds * 1e6)
+        if self.single:
+            self.pending = put_back(self.pending, (out.start, out.stop))
+            self.ending = Ending(status=Status.RETRYING, error=error, retry_at=due, timeout=again.timeout)
+        else:
+            self.delayed[out.start] = due
+            self.pending = put_back(self.pending, (out.start + 1, out.stop))
+        return due
+
+    def _reread_failure(self, row: TaskRow) -> None:
+        if row.retry_at is None:
+            if row.attempt >= self.job.attempt:
+                self.end(Status.FAILED, row.error)
+        elif row.stop - row.start > 1 and (row.error or {}).get("code") in DEATHS:
+            self.most = max(1, (row.stop - row.start) // 2)
+        else:
+            self.failures[row.start] = self.failures.get(row.start, 0) + 1
+
+    def wake(self, now: int) -> bool:
+        """Put the items whose next attempt is due (µs) among those to hand out; True if there were any."""
+        due = [at for at, when in self.delayed.items() if when <= now]
+        for at in due:
+            del self.delayed[at]
+            self.pending = put_back(self.pending, (at, at + 1))
+        return bool(due)
 
     def lost_task(self, task: int, code: str, why: str) -> None:
         """Note that a task is lost: its items are handed out again, unless they have cost too many workers."""
@@ -201,15 +294,16 @@ class Ledger:
         """Return how the job has ended, or None while a task is out or left."""
         if self.running:
             return None
-        failed = self.ending is not None and self.ending.status is Status.FAILED
-        if not self.pending and not failed:
+        if self.ending is not None and self.ending.status in (Status.FAILED, Status.RETRYING):
+            return self.ending
+        if not self.pending and not self.delayed:
             # All of it is there: a cancel that came too late changes nothing.
             return Ending(status=Status.COMPLETED)
         return self.ending
 
     def shown_progress(self) -> tuple[float, float, str]:
         """Return current, total, message for viewers: items for a sweep or map, else what the job reports."""
-        if self.job.plan.get("type", "single") == "single":
+        if self.single:
             return self.progress
         live = sum(out.done for out in self.running.values())
         return (float(self.done + live), float(self.job.items), self.progress[2])

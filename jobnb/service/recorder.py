@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import math
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,12 +43,15 @@ class Recorder:
         Where it writes, what it may write by, and who is told which tasks are settled.
     ledgers
         The open books by job; shared with the dispatcher.
+    draw
+        A random number from 0 to 1, for the jitter of retries.
     """
 
     store: Store
     keeper: LeaseKeeper
     courier: Courier
     ledgers: dict[str, Ledger]
+    draw: Callable[[], float] = random.random
     _log: list[LogEntry] = field(default_factory=list)
     _written: Counter[str] = field(default_factory=Counter)
 
@@ -83,7 +87,7 @@ class Recorder:
         """Record the end of a job that no task will end."""
         if ledger.outcome() is not None:
             with self.store.tasks.fenced(self.keeper.lease):
-                self._write_end(ledger)
+                self.write_end(ledger)
 
     def flush(self) -> None:
         """Write what viewers should see of the jobs that run."""
@@ -129,7 +133,12 @@ class Recorder:
                 job, task = message.key
                 if task not in drafts[job].running:
                     continue  # The second message about it in this batch.
-                if self._settle(message, kept.get(message.key)):
+                retry_at = None
+                if isinstance(message, Ended) and message.outcome.state == "failed":
+                    error = message.outcome.error or {}
+                    now = self.store.clock()
+                    retry_at = drafts[job].failed_task(task, error, now=now, drawn=self.draw())
+                if self._settle(message, kept.get(message.key), retry_at):
                     self._book(drafts[job], message)
                 else:
                     # A commit was reported as failed and had happened: the store is right.
@@ -137,7 +146,7 @@ class Recorder:
             for ledger in drafts.values():
                 self.store.tasks.update(ledger.job.id, progress=ledger.shown_progress(), summary=ledger.summary)
                 ledger.dirty = False
-                self._write_end(ledger)
+                self.write_end(ledger)
         self.ledgers.update(drafts)
         for message in settling:
             self.courier.forget(*message.key)
@@ -155,7 +164,7 @@ class Recorder:
         result = message.outcome.result
         return self.store.tasks.keep(result) if result is not None else (None, None)
 
-    def _settle(self, message: Ended | Lost, kept: Kept | None) -> bool:
+    def _settle(self, message: Ended | Lost, kept: Kept | None, retry_at: int | None) -> bool:
         job, task = message.key
         if isinstance(message, Lost):
             out = self.ledgers[job].running[task]
@@ -177,6 +186,7 @@ class Recorder:
             started_at=outcome.started_at or None,
             finished_at=outcome.finished_at or None,
             artifacts=outcome.artifacts,
+            retry_at=retry_at,
         )
 
     def _book(self, ledger: Ledger, message: Ended | Lost) -> None:
@@ -195,19 +205,26 @@ class Recorder:
             summary = None if outcome.summary is None else json.loads(json.dumps(outcome.summary, default=str))
             ledger.completed(task, stop=outcome.stop, failed=outcome.failed, seconds=seconds, summary=summary)
         elif outcome.state == "failed":
-            ledger.stopped(task)
-            ledger.end(Status.FAILED, outcome.error)
+            pass  # Booked before it was written, because the row says when it is tried again.
         elif outcome.state == "cancelled":
             ledger.stopped(task)
         else:
             error = outcome.error or {}
             ledger.lost_task(task, str(error.get("code", "WORKER_LOST")), str(error.get("message", "the worker left")))
 
-    def _write_end(self, ledger: Ledger) -> None:
+    def write_end(self, ledger: Ledger) -> bool:
+        """Record how a job has ended, or that it waits for its next attempt; False if neither is so."""
         ending = ledger.outcome()
-        if ending is not None:
-            self.store.tasks.trim_log(ledger.job.id)
+        if ending is None:
+            return False
+        self.store.tasks.trim_log(ledger.job.id)
+        if ending.status is Status.RETRYING:
+            self.store.tasks.put_off(
+                ledger.job.id, retry_at=ending.retry_at, timeout=ending.timeout, error=ending.error
+            )
+        else:
             self.store.tasks.finish(ledger.job.id, ending.status, error=ending.error)
+        return True
 
 
 def _progress(said: Sequence[Any] | None) -> tuple[float, float, str] | None:

@@ -32,6 +32,8 @@ class Blobs:
         try:
             # One of another size was cut short by a full disk or a power cut: it is written again.
             if target.stat().st_size == len(content):
+                # Young again: a clean-up leaves young files alone, and the row that refers to it is yet to come.
+                os.utime(target)
                 return sha
         except OSError:
             pass

@@ -19,7 +19,8 @@ from jobnb.store.database import Database, Row
 _COLUMNS = (
     "id, name, kind, status, cluster, priority, queue, tags, params, plan, options, snapshot, payload, "
     "progress_current, progress_total, progress_message, summary, error, done, failed_items, running, settled, "
-    "attempt, cancel_requested, cancelled_by, rerun_of, note, created_at, run_at, started_at, finished_at"
+    "attempt, cancel_requested, cancelled_by, rerun_of, note, created_at, run_at, started_at, finished_at, "
+    "dead, unique_key, expires_at, deadline_at"
 )
 _LIVE = "('scheduled', 'queued', 'running', 'retrying')"
 _PRIORITIES = list(Priority)
@@ -44,7 +45,8 @@ def record(row: Row) -> JobRecord:
     """Build a record from a row of `_COLUMNS`."""
     (id_, name, kind, status, cluster, priority, queue, tags, params, plan, options, snapshot, payload,
      current, total, message, summary, error, done, failed_items, running, settled,
-     attempt, cancel_requested, cancelled_by, rerun_of, note, created_at, run_at, started_at, finished_at) = row  # fmt: skip  # noqa: E501
+     attempt, cancel_requested, cancelled_by, rerun_of, note, created_at, run_at, started_at, finished_at,
+     dead, unique_key, expires_at, deadline_at) = row  # fmt: skip
     return JobRecord(
         id=id_,
         name=name,
@@ -75,6 +77,10 @@ def record(row: Row) -> JobRecord:
         run_at=_from_us_or_none(run_at),
         started_at=_from_us_or_none(started_at),
         finished_at=_from_us_or_none(finished_at),
+        dead=bool(dead),
+        unique=unique_key or "",
+        expires_at=_from_us_or_none(expires_at),
+        deadline_at=_from_us_or_none(deadline_at),
     )
 
 
@@ -97,6 +103,11 @@ class NewJob:
     run_at: datetime | None = None
     rerun_of: str = ""
     who: str = ""
+    expires_at: datetime | None = None
+    deadline_at: datetime | None = None
+    unique: str | None = None
+    #: Seconds for which a finished job of the key still counts.
+    unique_for: float = 0.0
 
 
 class Jobs:
@@ -107,9 +118,15 @@ class Jobs:
         self._clock = clock
 
     def add(self, new: NewJob) -> str:
-        """Accept a job and return its id; once this returns, the job is not lost."""
+        """Accept a job and return its id; once this returns, the job is not lost.
+
+        A job of a unique key that is taken is not accepted: the id is the other's.
+        """
         with self._db.writing():
             now = self._clock()
+            if new.unique is not None and (twin := self._twin(new.unique, new.unique_for)) is not None:
+                self.event(twin, "submitted again", new.who, f"unique key {new.unique!r}")
+                return twin
             while True:
                 job_id = secrets.token_hex(4)
                 if self._db.row("SELECT 1 FROM jobs WHERE id = ?", (job_id,)) is None:
@@ -118,8 +135,9 @@ class Jobs:
             waiting = run_at is not None and run_at > now
             self._db.rows(
                 "INSERT INTO jobs (id, name, kind, status, cluster, priority, queue, tags, params, plan, options, "
-                "snapshot, payload, blobs, progress_total, rerun_of, created_at, run_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "snapshot, payload, blobs, progress_total, rerun_of, created_at, run_at, unique_key, expires_at, "
+                "deadline_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     job_id,
                     new.name,
@@ -139,10 +157,22 @@ class Jobs:
                     new.rerun_of,
                     now,
                     run_at,
+                    new.unique,
+                    to_us(new.expires_at) if new.expires_at else None,
+                    to_us(new.deadline_at) if new.deadline_at else None,
                 ),
             )
-            self.event(job_id, "submitted", new.who)
+            self.event(job_id, "submitted", new.who, f"as a rerun of {new.rerun_of}" if new.rerun_of else "")
         return job_id
+
+    def _twin(self, key: str, seconds: float) -> str | None:
+        """Return the job that a unique key stands for: a live one, or one that completed that recently."""
+        row = self._db.row(
+            "SELECT id FROM jobs WHERE unique_key = ?1 AND unique_key IS NOT NULL AND (finished_at IS NULL OR "
+            "(status = 'completed' AND finished_at > ?2)) ORDER BY seq DESC LIMIT 1",
+            (key, self._clock() - int(seconds * 1e6)),
+        )
+        return str(row[0]) if row else None
 
     def event(self, job_id: str, event: str, who: str, detail: str = "") -> None:
         """Write down who did what to a job, when and why; call inside a transaction."""
@@ -226,7 +256,7 @@ class Jobs:
         """Return a waiting job's place (from 1) and how many wait for the same cluster."""
         row = self._db.row(
             "SELECT count(*), count(*) FILTER (WHERE priority > ?1 OR (priority = ?1 AND seq <= "
-            "(SELECT seq FROM jobs WHERE id = ?2))) FROM jobs WHERE cluster = ?3 AND status IN ('queued', 'retrying')",
+            "(SELECT seq FROM jobs WHERE id = ?2))) FROM jobs WHERE cluster = ?3 AND status = 'queued'",
             (job.priority.rank, job.id, job.cluster),
         )
         assert row is not None
@@ -259,6 +289,15 @@ class Jobs:
                 self._db.rows("UPDATE jobs SET status = 'cancelled', finished_at = ? WHERE id = ?", (now, job_id))
                 self.event(job_id, "cancelled", who, "it had not started")
         return True
+
+    def retry_now(self, job_id: str, who: str) -> bool:
+        """Make a retrying job's next attempt due at once; False if it is not waiting for one."""
+        with self._db.writing():
+            sql = "UPDATE jobs SET run_at = ? WHERE id = ? AND status = 'retrying' RETURNING id"
+            row = self._db.row(sql, (self._clock(), job_id))
+            if row is not None:
+                self.event(job_id, "retry now", who)
+        return row is not None
 
     def log(self, job_id: str, tail: int | None = None) -> list[LogLine]:
         """Return the job's log lines, or the last ``tail`` of them, oldest first."""

@@ -115,5 +115,29 @@ CREATE TABLE leases (
 ) STRICT, WITHOUT ROWID;
 """
 
+V2 = """
+-- A job that failed stays a dead letter until somebody retries or purges it.
+ALTER TABLE jobs ADD COLUMN dead INTEGER NOT NULL DEFAULT 0;
+UPDATE jobs SET dead = 1 WHERE status = 'failed';
+-- While a job of a key is live, or for a while after, another submit returns that one.
+ALTER TABLE jobs ADD COLUMN unique_key TEXT;
+-- A job that has not begun by then never does; one that has not ended by then is ended.
+ALTER TABLE jobs ADD COLUMN expires_at INTEGER;
+ALTER TABLE jobs ADD COLUMN deadline_at INTEGER;
+-- When the next attempt at the items of a failed task is due.
+ALTER TABLE tasks ADD COLUMN retry_at INTEGER;
+
+DROP INDEX jobs_waiting;
+DROP INDEX jobs_scheduled;
+CREATE INDEX jobs_waiting ON jobs (cluster, priority DESC, seq) WHERE status = 'queued';
+CREATE INDEX jobs_scheduled ON jobs (cluster, run_at) WHERE status IN ('scheduled', 'retrying');
+CREATE INDEX jobs_dead ON jobs (seq) WHERE dead = 1;
+CREATE UNIQUE INDEX jobs_unique ON jobs (unique_key) WHERE unique_key IS NOT NULL AND finished_at IS NULL;
+CREATE INDEX jobs_unique_past ON jobs (unique_key, seq) WHERE unique_key IS NOT NULL;
+CREATE INDEX jobs_expiring ON jobs (cluster, expires_at) WHERE expires_at IS NOT NULL AND finished_at IS NULL;
+CREATE INDEX jobs_deadlines ON jobs (cluster, deadline_at) WHERE deadline_at IS NOT NULL AND finished_at IS NULL;
+CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+"""
+
 #: ``MIGRATIONS[n]`` takes a store from version n to n + 1. Never edit one that was released: add the next.
-MIGRATIONS: tuple[str, ...] = (V1,)
+MIGRATIONS: tuple[str, ...] = (V1, V2)

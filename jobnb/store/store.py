@@ -15,6 +15,7 @@ from jobnb.config import make_home
 from jobnb.job import JobView
 from jobnb.store.blobs import Blobs
 from jobnb.store.database import Database
+from jobnb.store.dead_letters import DeadLetters
 from jobnb.store.jobs import Jobs, from_us
 from jobnb.store.leases import Leases
 from jobnb.store.tasks import Tasks
@@ -48,6 +49,7 @@ class Store:
         self.blobs = Blobs(self.home / "blobs")
         self.jobs = Jobs(self.database, clock)
         self.leases = Leases(self.database, clock)
+        self.dead_letters = DeadLetters(self.database, clock, self.jobs, self.blobs)
         self.tasks = Tasks(self.database, clock, self.jobs, self.leases, self.blobs)
         self.database.version()
 

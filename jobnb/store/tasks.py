@@ -37,6 +37,8 @@ class TaskRow:
     state: str
     #: Why it did not complete: ``code``, ``message``, …; None while it runs, and of a completed one.
     error: Mapping[str, Any] | None = None
+    #: µs; when the items of a failed one are to be tried again.
+    retry_at: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,21 +73,23 @@ class Tasks:
     # Taking up work
 
     def wake_scheduled(self, cluster: str) -> None:
-        """Queue the scheduled jobs whose time has come; call inside `fenced`."""
+        """Queue the jobs whose time has come, or the time of their next attempt; call inside `fenced`."""
         self._db.rows(
-            "UPDATE jobs SET status = 'queued' WHERE cluster = ? AND status = 'scheduled' AND run_at <= ?",
+            "UPDATE jobs SET status = 'queued', attempt = attempt + (status = 'retrying') "
+            "WHERE cluster = ? AND status IN ('scheduled', 'retrying') AND run_at <= ?",
             (cluster, self._clock()),
         )
 
     def next_scheduled(self, cluster: str) -> int | None:
         """Return when (µs) the next scheduled job is due, or None."""
-        row = self._db.row("SELECT min(run_at) FROM jobs WHERE cluster = ? AND status = 'scheduled'", (cluster,))
+        sql = "SELECT min(run_at) FROM jobs WHERE cluster = ? AND status IN ('scheduled', 'retrying')"
+        row = self._db.row(sql, (cluster,))
         return row[0] if row else None
 
     def waiting(self, cluster: str, limit: int) -> list[JobRecord]:
         """Return the next jobs to start, the most urgent and then the oldest first."""
         sql = (
-            f"SELECT {_COLUMNS} FROM jobs WHERE cluster = ? AND status IN ('queued', 'retrying') "  # noqa: S608
+            f"SELECT {_COLUMNS} FROM jobs WHERE cluster = ? AND status = 'queued' "  # noqa: S608
             "ORDER BY priority DESC, seq LIMIT ?"
         )
         return [record(row) for row in self._db.rows(sql, (cluster, limit))]
@@ -104,7 +108,7 @@ class Tasks:
         """Make a waiting job running; False if it is not waiting any more. Call inside `fenced`."""
         row = self._db.row(
             "UPDATE jobs SET status = 'running', started_at = coalesce(started_at, ?), note = '' "
-            "WHERE id = ? AND status IN ('queued', 'retrying') AND cancel_requested = 0 RETURNING id",
+            "WHERE id = ? AND status = 'queued' AND cancel_requested = 0 RETURNING id",
             (self._clock(), job_id),
         )
         if row is None:
@@ -148,7 +152,7 @@ class Tasks:
 
     def of(self, job_id: str) -> list[TaskRow]:
         """Return the tasks of a job, oldest first."""
-        sql = "SELECT task, start, stop, attempt, epoch, state, error FROM tasks WHERE job = ? ORDER BY task"
+        sql = "SELECT task, start, stop, attempt, epoch, state, error, retry_at FROM tasks WHERE job = ? ORDER BY task"
         return [
             TaskRow(
                 task=task,
@@ -158,8 +162,9 @@ class Tasks:
                 epoch=epoch,
                 state=state,
                 error=json.loads(error) if error else None,
+                retry_at=retry_at,
             )
-            for task, start, stop, attempt, epoch, state, error in self._db.rows(sql, (job_id,))
+            for task, start, stop, attempt, epoch, state, error, retry_at in self._db.rows(sql, (job_id,))
         ]
 
     # Recording what happened
@@ -185,6 +190,7 @@ class Tasks:
         started_at: int | None = None,
         finished_at: int | None = None,
         artifacts: Iterable[tuple[str, bytes]] = (),
+        retry_at: int | None = None,
     ) -> bool:
         """Record how a task ended, once: False if that is recorded already. Call inside `fenced`.
 
@@ -194,7 +200,7 @@ class Tasks:
         inline, sha = kept
         row = self._db.row(
             "UPDATE tasks SET state = ?, stop = CASE WHEN ?1 = 'completed' THEN ? ELSE stop END, result = ?, "
-            "result_sha = ?, error = ?, worker = ?, started_at = ?, finished_at = ? "
+            "result_sha = ?, error = ?, worker = ?, started_at = ?, finished_at = ?, retry_at = ? "
             "WHERE job = ? AND task = ? AND state = 'running' RETURNING start",
             (
                 state,
@@ -205,6 +211,7 @@ class Tasks:
                 worker,
                 started_at,
                 finished_at or self._clock(),
+                retry_at,
                 job_id,
                 task,
             ),
@@ -227,14 +234,42 @@ class Tasks:
     def finish(self, job_id: str, status: Status, *, error: Mapping[str, Any] | None = None) -> bool:
         """Record a job's outcome, once: False if it has one. Call inside `fenced`."""
         row = self._db.row(
-            "UPDATE jobs SET status = ?, error = ?, finished_at = ?, running = 0, note = '' "
-            "WHERE id = ? AND finished_at IS NULL RETURNING id",
+            "UPDATE jobs SET status = ?1, error = ?2, finished_at = ?3, running = 0, note = '', dead = ?1 = 'failed' "
+            "WHERE id = ?4 AND finished_at IS NULL RETURNING id",
             (status, json.dumps(error) if error else None, self._clock(), job_id),
         )
         if row is None:
             return False
         self._jobs.event(job_id, status, "service", str((error or {}).get("code", "")))
         return True
+
+    def put_off(self, job_id: str, *, retry_at: int, timeout: float | None, error: Mapping[str, Any] | None) -> None:
+        """Make a running job wait for its next attempt; call inside `fenced`. One to be cancelled ends instead."""
+        row = self._db.row(
+            "UPDATE jobs SET status = 'retrying', run_at = ?, options = json_set(options, '$.timeout', ?), error = ?, "
+            "running = 0, note = '' WHERE id = ? AND status = 'running' AND cancel_requested = 0 RETURNING id",
+            (retry_at, timeout, json.dumps(error) if error else None, job_id),
+        )
+        if row is None:
+            self.finish(job_id, Status.CANCELLED)
+        else:
+            self._jobs.event(job_id, "retrying", "service", str((error or {}).get("code", "")))
+
+    def expired(self, cluster: str) -> list[str]:
+        """Return the waiting jobs that have not begun in time."""
+        sql = (
+            "SELECT id FROM jobs WHERE cluster = ? AND expires_at IS NOT NULL AND finished_at IS NULL "
+            "AND expires_at <= ? AND started_at IS NULL"
+        )
+        return [str(row[0]) for row in self._db.rows(sql, (cluster, self._clock()))]
+
+    def overdue(self, cluster: str) -> list[str]:
+        """Return the live jobs that have not ended by their deadline."""
+        sql = (
+            "SELECT id FROM jobs WHERE cluster = ? AND deadline_at IS NOT NULL AND finished_at IS NULL "
+            "AND deadline_at <= ?"
+        )
+        return [str(row[0]) for row in self._db.rows(sql, (cluster, self._clock()))]
 
     def update(
         self,

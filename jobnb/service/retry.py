@@ -1,0 +1,78 @@
+"""Decides whether a failed attempt is repeated, and when. Pure: a policy and a failure in, a decision out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobnb.retry import Retry
+
+#: Codes of what may pass by itself.
+PASSING_CODES = frozenset({"NETWORK_ERROR", "API_ERROR"})
+#: Exceptions of what may pass; by name, because the service never sees the exception.
+PASSING_NAMES = frozenset({"OSError", "ConnectionError", "TimeoutError"})
+#: OS errors that will be the same next time.
+LASTING_NAMES = frozenset(
+    {"FileNotFoundError", "FileExistsError", "IsADirectoryError", "NotADirectoryError", "PermissionError"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """Try again after so many seconds; with this timeout, if the job has one."""
+
+    seconds: float
+    timeout: float | None = None
+
+
+def decide(
+    policy: Retry, error: Mapping[str, Any], *, failures: int, drawn: float, timeout: float | None = None
+) -> Again | None:
+    """Decide on a failed attempt.
+
+    Parameters
+    ----------
+    policy : Retry
+    error : mapping
+        What the supervisor says of the failure: ``code``, ``bases`` (the exception's class and its bases, by name),
+        ``retry`` (``"never"``, ``"later"``, or seconds as text, where the exception spoke of it itself).
+    failures : int
+        How often it has failed, this time included.
+    drawn : float
+        A random number from 0 to 1.
+    timeout : float, optional
+        The timeout of the failed attempt.
+
+    Returns
+    -------
+    Again or None
+        None: it fails for good.
+    """
+    if failures > policy.max_retries:
+        return None
+    said = str(error.get("retry") or "")
+    if said == "never" or not (said or _passes(policy, error, failures)):
+        return None
+    pause = policy.pause(failures, drawn)
+    if said and said != "later":
+        pause = min(float(said), policy.max_delay)
+    longer = timeout if timeout is None else timeout * policy.timeout_factor
+    return Again(seconds=pause, timeout=longer if error.get("code") == "TIMEOUT_ERROR" else timeout)
+
+
+def _passes(policy: Retry, error: Mapping[str, Any], failures: int) -> bool:
+    code = str(error.get("code", ""))
+    names = {code, *str(error.get("bases", "")).split()}
+    if names & set(policy.never):
+        return False
+    if code == "TIMEOUT_ERROR" and policy.timeout_factor > 1:
+        return True
+    if policy.on:
+        return bool(names & set(policy.on))
+    if code == "MEMORY_ERROR":
+        # Perhaps a neighbour took it; twice is no accident.
+        return failures == 1
+    if names & LASTING_NAMES:
+        return False
+    return code in PASSING_CODES or bool(names & PASSING_NAMES)
