@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from jobnb.errors import JobnbError
 from jobnb.work import Hooked, Part, Work
-from jobnb.worker import blobs, context, failure, plain_bars, preload, surroundings
+from jobnb.worker import blobs, context, failure, orphan, plain_bars, preload, surroundings
 from jobnb.worker.channel import ChildChannel
 from jobnb.worker.prctl import die_with_parent
 from jobnb.worker.request import TaskError
@@ -50,6 +50,7 @@ def main(sock_fd: int, out_fd: int, err_fd: int, parent: int, *, watchdog: bool 
         gone. A forked child has its fork server, and stays free of threads: jobs like to fork.
     """
     surroundings.own_group()
+    orphan.mark()
     die_with_parent(parent)
     surroundings.reset_signals()
     surroundings.own_descriptors(out_fd, err_fd)

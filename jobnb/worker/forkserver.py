@@ -1,7 +1,7 @@
 """The fork server: one process per Dask worker that has loaded the heavy libraries and forks a child on request.
 
-It has one thread, runs no user code and imports no user module. It reaps its children, kills what is left of
-their process groups, and leaves, with all of them, when the worker is gone.
+It has one thread, runs no user code and imports no user module. It reaps its children, kills what they leave behind,
+in their process groups or beside them, and leaves, with all of them, when the worker is gone.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ import selectors
 import signal
 import socket
 import sys
+import time
 import warnings
 from typing import NoReturn
 
 import msgpack
 
-from jobnb.worker import child, preload, surroundings
-from jobnb.worker.prctl import die_with_parent
+from jobnb.worker import child, orphan, preload, surroundings
+from jobnb.worker.prctl import adopt_orphans, die_with_parent
 from jobnb.worker.process import kill_group, reap
 
 _MAX_REQUEST_BYTES = 4096
+#: How long the server looks after the dead before it leaves itself.
+_LEAVE_SECONDS = 1.0
 
 
 def main(control_fd: int, worker_pid: int) -> None:
@@ -31,6 +34,7 @@ def main(control_fd: int, worker_pid: int) -> None:
     server = ForkServer(control)
     server.watch_signals()
     die_with_parent(worker_pid, signal.SIGTERM)
+    adopt_orphans()
     preload.load()
     _settle()
     server.serve()
@@ -83,8 +87,22 @@ class ForkServer:
         except (BrokenPipeError, ConnectionResetError):
             return  # the worker went away while it was being told something
         finally:
-            for pid in self._children:
+            self._clear_up()
+
+    def _clear_up(self) -> None:
+        """Kill everything, in turns: what a dead process has started becomes a child of this one."""
+        for pid in self._children:
+            kill_group(pid, signal.SIGKILL)
+        deadline = time.monotonic() + _LEAVE_SECONDS
+        while time.monotonic() < deadline:
+            for pid, *_ in reap():
+                self._children.discard(pid)
+            left = orphan.adopted(self._children)
+            for pid in left:
                 kill_group(pid, signal.SIGKILL)
+            if not self._children and not left:
+                return
+            time.sleep(0.002)
 
     def _send_scout(self) -> None:
         """Have the kernel compiled by a process of its own: on a fresh machine that takes seconds, and jobs come."""
@@ -140,12 +158,17 @@ class ForkServer:
 
     def _reap(self) -> None:
         for pid, status, cpu_seconds, max_rss in reap():
+            mine = pid in self._children
             self._children.discard(pid)
+            # Before the death is told, so that nothing of the job is left when its outcome is known. The death of an
+            # orphan ends here as well: its own children are orphans now.
+            for left in orphan.unwanted(self._children):
+                kill_group(left, signal.SIGKILL)
             if pid == self._scout:
                 preload.warm_kernel()  # from numba's cache now
                 _settle()
-                continue
-            self._tell({"op": "exit", "pid": pid, "status": status, "cpu": cpu_seconds, "rss": max_rss})
+            elif mine:
+                self._tell({"op": "exit", "pid": pid, "status": status, "cpu": cpu_seconds, "rss": max_rss})
 
     def _tell(self, message: dict[str, object]) -> None:
         self._control.send(msgpack.packb(message))

@@ -11,6 +11,8 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def _load() -> ctypes.CDLL | None:
@@ -42,3 +44,13 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> bool:
     if os.getppid() != parent:
         os._exit(1)
     return done
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of what descendants of this process leave behind; say whether the kernel does so."""
+    return LIBC is not None and bool(LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def name_process(name: str) -> bool:
+    """Give the calling thread, and what it forks, a name of at most 15 bytes; say whether the kernel did so."""
+    return LIBC is not None and bool(LIBC.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0) == 0)

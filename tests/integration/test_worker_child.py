@@ -340,6 +340,32 @@ class TestCrashes:
         pid = read_pid(note)
         eventually(lambda: not alive(pid))
 
+    @pytest.mark.usefixtures("forked")
+    def test_a_crash_leaves_no_daemons(self, tmp_path):
+        notes = [tmp_path / name for name in ("forked", "executed", "twice")]
+
+        def crash():
+            import subprocess
+
+            subprocess.Popen(["sh", "-c", f"echo $$ > {notes[1]}; exec sleep 1000"], start_new_session=True)
+            for note, times in ((notes[0], 1), (notes[2], 2)):
+                if os.fork() == 0:
+                    os.setsid()
+                    if times == 2 and os.fork():
+                        os._exit(0)
+                    note.write_text(str(os.getpid()))
+                    time.sleep(1000)
+            while not all(note.exists() and note.read_text().strip() for note in notes):
+                time.sleep(0.005)
+            os._exit(1)
+
+        beside = Running(lambda: time.sleep(1000))
+        eventually(lambda: beside.request.job in {child.job for child in host().pool._busy if child.ready})
+        assert code(run(crash)) == "CHILD_CRASHED"
+        eventually(lambda: not any(alive(read_pid(note)) for note in notes))
+        beside.tell("cancel")
+        assert beside.outcome().state == "cancelled"
+
     def test_closing_every_descriptor(self):
         def close_all():
             os.closerange(0, 256)
