@@ -41,8 +41,9 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def chromium(lab):
     """A headless browser; closed with its module, because playwright's event loop would be in other tests' way."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
         yield browser

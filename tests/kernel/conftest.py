@@ -260,6 +260,13 @@ def store(home):
 
 
 @pytest.fixture
+def service(store, monkeypatch):
+    """Start the service while the kernel starts, for tests that are not about who starts it."""
+    monkeypatch.setenv("DASK_JOBNB__WORKERS", "1")
+    store.daemon.ensure()
+
+
+@pytest.fixture
 def kernels(home, tmp_path):
     """Start kernels on one home: ``kernels()`` gives another one; all are ended after the test."""
     running = []

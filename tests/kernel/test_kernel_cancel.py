@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("service")]
 
 #: Seconds from the click to the job's end that still pass on a busy machine; the aim is one (issue 2, number 4).
 SOON = 3.0

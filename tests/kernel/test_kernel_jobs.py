@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("service")]
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
