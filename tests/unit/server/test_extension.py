@@ -2,6 +2,8 @@
 
 import logging
 
+import pytest
+
 import jobnb
 from jobnb.server.saved import FinalCards
 
@@ -37,3 +39,18 @@ def test_jupyter_finds_the_extension():
 
     package = ExtensionPackage(name="jobnb", enabled=True)
     assert package.validate()
+
+
+def test_an_installed_jobnb_is_switched_on():
+    import importlib.metadata
+    import json
+
+    try:
+        files = importlib.metadata.files("jobnb") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("jobnb is not installed here, only importable")
+    # Both kinds of install put it into the environment; Jupyter reads every file of that folder.
+    (file,) = [f for f in files if f.parts[-4:] == ("etc", "jupyter", "jupyter_server_config.d", "jobnb.json")]
+    enabled = json.loads(file.locate().read_text())["ServerApp"]["jpserver_extensions"]
+    assert list(enabled.values()) == [True]
+    assert next(iter(enabled)).split(".")[0] == "jobnb"
