@@ -106,7 +106,8 @@ class Daemon:
             gone, status = self._pid, 0
         if gone:
             self._pid = 0
-            self._failures = self._failures + 1 if status else 0
+            # One that was killed from outside (a negative code) has not failed: the next one goes on.
+            self._failures = self._failures + 1 if os.waitstatus_to_exitcode(status) > 0 else 0
 
     def _spawn(self) -> int:
         env = dict(os.environ)
