@@ -20,6 +20,8 @@ DEFAULTS: dict[str, Any] = {
     "workers": None,
     "idle-timeout": "10m",
     "progress-after": 0.5,
+    "retry": None,
+    "keep-completed": None,
 }
 
 
@@ -37,12 +39,15 @@ class Config:
         Seconds without a job or a request after which the service leaves.
     progress_after : float
         Seconds that a card stays invisible, so that nothing flashes for a job that ends at once.
+    keep_completed : float or None
+        Seconds after which the service removes completed and cancelled jobs; None to keep them.
     """
 
     home: Path
     workers: int
     idle_timeout: float
     progress_after: float
+    keep_completed: float | None
 
 
 def cores() -> int:
@@ -74,9 +79,7 @@ def load(home: str | os.PathLike[str] | None = None) -> Config:
     UnknownName
         The configuration holds a name that jobnb does not know.
     """
-    import dask.config
-
-    section = {str(k).replace("_", "-"): v for k, v in (dask.config.get("jobnb", None) or {}).items()}
+    section = _section()
     for name in section:
         if name not in DEFAULTS:
             raise unknown("setting", f"jobnb.{name}", [f"jobnb.{k}" for k in DEFAULTS])
@@ -87,7 +90,20 @@ def load(home: str | os.PathLike[str] | None = None) -> Config:
         workers=int(values["workers"] or cores()),
         idle_timeout=seconds(values["idle-timeout"], "jobnb.idle-timeout"),
         progress_after=seconds(after, "jobnb.progress-after") if after else 0.0,
+        keep_completed=seconds(values["keep-completed"], "jobnb.keep-completed") if values["keep-completed"] else None,
     )
+
+
+def retry() -> Any:
+    """Return the configured default of ``retry``: a number of retries, a mapping of `Retry`'s fields, or None."""
+    found = _section().get("retry")
+    return {str(k).replace("-", "_"): v for k, v in found.items()} if isinstance(found, dict) else found
+
+
+def _section() -> dict[str, Any]:
+    import dask.config
+
+    return {str(k).replace("_", "-"): v for k, v in (dask.config.get("jobnb", None) or {}).items()}
 
 
 def make_home(home: Path) -> Path:

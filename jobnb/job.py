@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from jobnb.errors import UnknownName
+
 if TYPE_CHECKING:
     from jobnb.manager import JobManager
 
@@ -109,6 +111,16 @@ class Attempt:
     started_at: datetime | None
     finished_at: datetime | None
     error: ErrorRecord | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened to a job: what, when, by whom, and why."""
+
+    at: datetime
+    event: str
+    who: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,6 +315,11 @@ class Job:
         return self._manager.attempts(self._id)
 
     @property
+    def events(self) -> Sequence[Event]:
+        """The job's history: every change of its state, oldest first."""
+        return self._manager.events(self._id)
+
+    @property
     def artifacts(self) -> Mapping[str, bytes]:
         """What the job saved by ``jobnb.current().save(name, data)``."""
         return self._manager.artifacts(self._id)
@@ -372,9 +389,12 @@ class Job:
         """
         return self._manager.rerun(self._id, **changes)
 
-    def retry(self) -> Job:
-        """Run a failed or cancelled job again, as a new job linked to this one."""
-        return self._manager.retry(self._id)
+    def retry(self, **changes: Any) -> Job:
+        """Try a failed or cancelled job again, as a new job that takes over what this one had finished.
+
+        A job that waits for its next attempt gets it now.
+        """
+        return self._manager.retry(self._id, **changes)
 
     def logs(self, tail: int | None = None) -> str:
         """Return what the job printed and logged, or only the last ``tail`` lines."""
@@ -390,7 +410,10 @@ class Job:
         return hash(self._id)
 
     def __repr__(self) -> str:
-        job = self.record
+        try:
+            job = self.record
+        except UnknownName:
+            return f"<Job {self._id} (removed)>"
         count = f" {job.progress.current:,.0f}/{job.progress.total:,.0f}" if job.progress.total > 1 else ""
         return f"<Job {job.id} {job.name} ({job.kind}) {job.status}{count}>"
 

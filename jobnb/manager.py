@@ -7,15 +7,15 @@ runs a job and holds no state that a kernel restart could lose.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from jobnb import config, results
+from jobnb import config, results, submission
 from jobnb.coroutines import Coroutines
 from jobnb.daemon import EMBEDDED, Daemon
 from jobnb.errors import (
@@ -24,7 +24,7 @@ from jobnb.errors import (
     UsageProblem,
     did_you_mean,
 )
-from jobnb.job import Attempt, Job, JobRecord, JobView, LogLine, Outcome, Status
+from jobnb.job import Attempt, Event, Job, JobRecord, JobView, LogLine, Outcome, Status, utcnow
 from jobnb.option import Options
 from jobnb.shown import shown as shown_arguments
 from jobnb.store import Store
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jobnb.research.bars import Bars
+    from jobnb.work import Work
 
 
 class JobManager(Coroutines):
@@ -223,7 +224,7 @@ class JobManager(Coroutines):
         if not listed:
             raise UsageProblem("there is nothing to map over: the items are empty.")
         return self._accept(
-            MapWork(fn=fn, items=listed),
+            MapWork(fn=fn, items=listed, on_error=(options or Options()).on_error),
             "map",
             options or Options(),
             name=_name(fn),
@@ -299,81 +300,8 @@ class JobManager(Coroutines):
     def _keep_data(self, bars: Bars) -> Callable[[], str]:
         return lambda: self.store.blobs.put(bars.to_bytes())
 
-    def _accept(
-        self,
-        work: object,
-        kind: str,
-        options: Options,
-        *,
-        name: str,
-        params: Mapping[str, Any],
-        plan: Mapping[str, Any] | None = None,
-        blobs: Sequence[str] = (),
-        source: Callable[..., Any] | None = None,
-    ) -> Job:
-        import sys
-
-        from jobnb import packing, sources
-        from jobnb.sources import WithSources
-
-        module = sys.modules.get(getattr(source, "__module__", None) or "")
-        # Where the workers do not see the submitter's files, the function's own module travels along.
-        far = self._cluster != EMBEDDED and packing.is_local(module)
-        cells = sources.gather(source)
-        packed = packing.pack(
-            WithSources(work=work, sources=cells) if cells else work,
-            self.store.blobs.put,
-            by_value=[module] if far and module else (),
-        )
-        new = NewJob(
-            name=options.name or name,
-            kind=kind,
-            cluster=self._cluster,
-            payload=self.store.blobs.put(packed.payload),
-            blobs=[*dict.fromkeys([*blobs, *packed.blobs])],
-            priority=options.priority,
-            queue=options.queue,
-            tags=options.tags,
-            params=params,
-            plan=plan or {"type": "single", "items": 1},
-            options=_stored(options),
-            snapshot=packing.snapshot(options.seed, source),
-            run_at=options.run_at,
-            who=_who(),
-        )
-        return self._hand_in(new)
-
-    def rerun(self, job_id: str, **changes: Any) -> Job:
-        """Submit a job's work again, as a new job linked to the old; ``changes`` are options."""
-        old = self.record(job_id)
-        options = Options(
-            name=old.name,
-            priority=old.priority,
-            queue=old.queue,
-            tags=old.tags,
-            timeout=old.options.get("timeout"),
-            memory_limit=old.options.get("memory_limit"),
-            cancel_grace=old.options.get("cancel_grace") or Options.cancel_grace,
-        ).merge(**changes)
-        seed = options.seed if options.seed is not None else old.snapshot.get("seed")
-        new = NewJob(
-            name=options.name,
-            kind=old.kind,
-            cluster=self._cluster,
-            payload=old.payload,
-            blobs=self.store.jobs.blobs(job_id),
-            priority=options.priority,
-            queue=options.queue,
-            tags=options.tags,
-            params=old.params,
-            plan=old.plan,
-            options=_stored(options),
-            snapshot={**old.snapshot, "seed": seed},
-            run_at=options.run_at,
-            rerun_of=job_id,
-            who=_who(),
-        )
-        return self._hand_in(new)
+    def _accept(self, work: Work, kind: str, options: Options, **more: Any) -> Job:
+        return self._hand_in(submission.new_job(self.store, self._cluster, work, kind, options, **more))
 
     def _hand_in(self, new: NewJob) -> Job:
         job = Job(self.store.jobs.add(new), self)
@@ -382,12 +310,50 @@ class JobManager(Coroutines):
             self.daemon.ensure()
         return job
 
-    def retry(self, job_id: str) -> Job:
-        """Run a failed or cancelled job again, as a new job linked to it."""
-        status = self.record(job_id).status
-        if status not in (Status.FAILED, Status.CANCELLED):
-            raise UsageProblem(f"job {job_id} is {status}; only a failed or cancelled job can be retried. Use rerun.")
-        return self.rerun(job_id)
+    def rerun(self, job_id: str, **changes: Any) -> Job:
+        """Submit a job's work again, all of it, as a new job linked to the old; ``changes`` are options."""
+        return self._hand_in(submission.again(self.store, self._cluster, self.record(job_id), changes))
+
+    def retry(self, job_id: str, **changes: Any) -> Job:
+        """Try a job again that failed or was cancelled, as a new job that takes over what was finished.
+
+        A job that waits for its next attempt gets it now. A dead letter is none any more.
+        """
+        old = self.record(job_id)
+        if old.status is Status.RETRYING:
+            self.store.jobs.retry_now(job_id, submission.who())
+            return Job(job_id, self)
+        if old.status not in (Status.FAILED, Status.CANCELLED):
+            raise UsageProblem(
+                f"job {job_id} is {old.status}; only a failed or cancelled job can be retried. Use rerun."
+            )
+        job = self._hand_in(submission.again(self.store, self._cluster, old, changes, keep_finished=True))
+        self.store.dead_letters.resolve(job_id, submission.who(), f"retried as {job.id}")
+        return job
+
+    # Dead letters and clean-up
+
+    def dead_letters(self, limit: int = 100, *, kind: str | None = None, code: str | None = None) -> list[Job]:
+        """Return the failed jobs that nobody has retried or purged yet, newest first."""
+        return [Job(record.id, self) for record in self.store.dead_letters.select(kind=kind, code=code, limit=limit)]
+
+    def retry_dead(self, *, kind: str | None = None, code: str | None = None) -> list[Job]:
+        """Retry all dead letters, or those of a kind or an error code; return the new jobs."""
+        return [self.retry(job.id) for job in reversed(self.dead_letters(-1, kind=kind, code=code))]
+
+    def purge(self, *jobs: Job | str, older_than_hours: float | None = None, kind: str | None = None) -> int:
+        """Remove dead letters with all that is kept of them: those named, or all that fit; return how many."""
+        ids = [self.get(job).id for job in jobs] or None
+        before = None if older_than_hours is None else utcnow() - timedelta(hours=older_than_hours)
+        return self.store.dead_letters.purge(ids, before=before, kind=kind)
+
+    def vacuum(self) -> tuple[int, int]:
+        """Remove the files that no job refers to any more; return how many files and bytes."""
+        return self.store.dead_letters.vacuum()
+
+    def events(self, job_id: str) -> list[Event]:
+        """Return a job's history: what happened, when, by whom and why; oldest first."""
+        return self.store.jobs.events(job_id)
 
     # Looking
 
@@ -541,7 +507,7 @@ class JobManager(Coroutines):
 
     def cancel(self, job_id: str) -> bool:
         """Ask for a job's end; False if it had ended. A running one is dead within a second."""
-        return self.store.jobs.request_cancel(job_id, _who())
+        return self.store.jobs.request_cancel(job_id, submission.who())
 
     def service_gave_up(self) -> bool:
         """Tell whether a service that was started here has ended without ever being in charge."""
@@ -555,23 +521,8 @@ class JobManager(Coroutines):
         )
 
 
-def _stored(options: Options) -> dict[str, Any]:
-    return {
-        "timeout": options.timeout,
-        "memory_limit": options.memory_limit,
-        "cancel_grace": options.cancel_grace,
-    }
-
-
 def _name(fn: Any) -> str:
     return str(getattr(fn, "__name__", None) or type(fn).__name__)
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
 
 
 _default: JobManager | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from jobnb.durations import moment, seconds, size_bytes
 from jobnb.errors import UsageProblem, unknown
@@ -87,7 +87,7 @@ class Options:
     expires_at: datetime | None = None
     unique: str | None = None
     unique_for: float | None = None
-    on_error: str = "fail"
+    on_error: Literal["fail", "record"] = "fail"
     hooks: Hooks | None = None
 
     def merge(self, **changes: Any) -> Options:

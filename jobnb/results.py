@@ -29,7 +29,7 @@ def check(job: JobRecord, *, partial: bool) -> None:
         where = f" at {error.where}" if error.where else ""
         hint = f" {error.hint}" if error.hint else ""
         raise JobFailed(
-            f"job {job.id} ({job.name}) failed: {error.code}: {error.line}{where}.{hint}",
+            f"job {job.id} ({job.name}) failed: {error.code}: {error.line.rstrip('.')}{where}.{hint}",
             job_id=job.id,
             error_code=error.code,
             traceback=error.traceback,

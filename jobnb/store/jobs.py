@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from jobnb.job import ErrorRecord, JobRecord, LogLine, Priority, Progress, Status
+from jobnb.job import ErrorRecord, Event, JobRecord, LogLine, Priority, Progress, Status
 from jobnb.store.database import Database, Row
 
 _COLUMNS = (
@@ -102,6 +102,8 @@ class NewJob:
     snapshot: Mapping[str, Any] = field(default_factory=dict)
     run_at: datetime | None = None
     rerun_of: str = ""
+    #: Take over what the finished tasks of ``rerun_of`` gave.
+    adopt: bool = False
     who: str = ""
     expires_at: datetime | None = None
     deadline_at: datetime | None = None
@@ -162,8 +164,23 @@ class Jobs:
                     to_us(new.deadline_at) if new.deadline_at else None,
                 ),
             )
+            if new.adopt:
+                self._adopt(job_id, new.rerun_of)
             self.event(job_id, "submitted", new.who, f"as a rerun of {new.rerun_of}" if new.rerun_of else "")
         return job_id
+
+    def _adopt(self, job_id: str, old: str) -> None:
+        self._db.rows(
+            "INSERT INTO tasks (job, task, start, stop, attempt, epoch, state, worker, result, result_sha, started_at, "
+            "finished_at) SELECT ?, task, start, stop, attempt, epoch, state, worker, result, result_sha, started_at, "
+            "finished_at FROM tasks WHERE job = ? AND state = 'completed'",
+            (job_id, old),
+        )
+        self._db.rows(
+            "UPDATE jobs SET (done, failed_items, progress_current, summary) = "
+            "(SELECT done, failed_items, done, summary FROM jobs AS old WHERE old.id = ?2) WHERE id = ?1",
+            (job_id, old),
+        )
 
     def _twin(self, key: str, seconds: float) -> str | None:
         """Return the job that a unique key stands for: a live one, or one that completed that recently."""
@@ -181,10 +198,13 @@ class Jobs:
             (job_id, self._clock(), event, who, detail),
         )
 
-    def events(self, job_id: str) -> list[tuple[datetime, str, str, str]]:
-        """Return the job's history: (when, what, who, detail), oldest first."""
+    def events(self, job_id: str) -> list[Event]:
+        """Return the job's history, oldest first."""
         sql = "SELECT at, event, who, detail FROM events WHERE job = ? ORDER BY id"
-        return [(from_us(at), event, who, detail) for at, event, who, detail in self._db.rows(sql, (job_id,))]
+        return [
+            Event(at=from_us(at), event=event, who=who, detail=detail)
+            for at, event, who, detail in self._db.rows(sql, (job_id,))
+        ]
 
     def last_event(self) -> int:
         """Return a number that grows whenever somebody does something to a job."""

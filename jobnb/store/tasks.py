@@ -246,7 +246,8 @@ class Tasks:
     def put_off(self, job_id: str, *, retry_at: int, timeout: float | None, error: Mapping[str, Any] | None) -> None:
         """Make a running job wait for its next attempt; call inside `fenced`. One to be cancelled ends instead."""
         row = self._db.row(
-            "UPDATE jobs SET status = 'retrying', run_at = ?, options = json_set(options, '$.timeout', ?), error = ?, "
+            "UPDATE jobs SET status = 'retrying', run_at = ?, options = json_set(options, '$.timeout', ?, "
+            "'$.first_timeout', coalesce(options ->> 'first_timeout', options ->> 'timeout')), error = ?, "
             "running = 0, note = '' WHERE id = ? AND status = 'running' AND cancel_requested = 0 RETURNING id",
             (retry_at, timeout, json.dumps(error) if error else None, job_id),
         )

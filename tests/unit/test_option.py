@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jobnb.durations import moment, seconds, size_bytes
 from jobnb.errors import UnknownName, UsageProblem
 from jobnb.job import Priority
-from jobnb.option import OPTION_NAMES, Options
+from jobnb.option import OPTION_NAMES, Hooks, Options
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -64,7 +64,8 @@ def test_moments() -> None:
 def test_every_option_can_be_said_and_is_checked() -> None:
     options = Options().merge(
         name="x", priority="HIGH", timeout="1m", memory_limit="1GiB", cancel_grace=2, queue="q", tags="a", seed="7",
-        run_at=NOW,
+        run_at=NOW, retry=2, deadline="1h", expires_at=NOW, unique="k", unique_for="1d", on_error="record",
+        hooks=Hooks(before=print),
     )  # fmt: skip
     assert options.priority is Priority.HIGH
     assert options.tags == ("a",)

@@ -45,7 +45,7 @@ def test_a_job_is_read_as_it_was_handed_in(store: Store) -> None:
     assert (job.params, job.items, job.options, job.snapshot) == ({"fast": 1}, 7, {"timeout": 3}, {"seed": 4})
     assert (job.status, job.progress.total, job.done) == (Status.QUEUED, 7, 0)
     assert store.jobs.blobs(job.id) == ["f" * 64]
-    assert [event for _, event, _, _ in store.jobs.events(job.id)] == ["submitted"]
+    assert [each.event for each in store.jobs.events(job.id)] == ["submitted"]
 
 
 def test_what_cannot_be_stored_leaves_no_row(store: Store) -> None:

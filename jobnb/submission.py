@@ -1,0 +1,145 @@
+"""Makes the row of a new job: packs the work, notes the surroundings, spells out the options. Run by front doors."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from jobnb import config
+from jobnb.daemon import EMBEDDED
+from jobnb.job import JobRecord, utcnow
+from jobnb.option import Options
+from jobnb.retry import Retry
+from jobnb.store.jobs import NewJob
+
+if TYPE_CHECKING:
+    from jobnb.store import Store
+    from jobnb.work import Work
+
+
+def new_job(
+    store: Store,
+    cluster: str,
+    work: Work,
+    kind: str,
+    options: Options,
+    *,
+    name: str,
+    params: Mapping[str, Any],
+    plan: Mapping[str, Any] | None = None,
+    blobs: Sequence[str] = (),
+    source: Callable[..., Any] | None = None,
+) -> NewJob:
+    """Pack a work and return the row of its job.
+
+    Parameters
+    ----------
+    store : Store
+        Where the payload and large arrays are kept.
+    cluster, kind, name, params, plan
+        See `NewJob`.
+    work : Work
+    options : Options
+    blobs : sequence of str
+        Blobs that the work names by itself.
+    source : callable, optional
+        The user's function or class, whose source is kept with the job.
+
+    Raises
+    ------
+    Unpicklable
+        The work cannot be sent. Nothing was enqueued.
+    """
+    from jobnb import packing, sources
+    from jobnb.work import Hooked
+
+    module = sys.modules.get(getattr(source, "__module__", None) or "")
+    # Where the workers do not see the submitter's files, the function's own module travels along.
+    far = cluster != EMBEDDED and packing.is_local(module)
+    if options.hooks is not None:
+        hooks = options.hooks
+        work = Hooked(work, before=hooks.before, after=hooks.after, on_error=hooks.on_error)
+    cells = sources.gather(source)
+    packed = packing.pack(
+        sources.WithSources(work=work, sources=cells) if cells else work,
+        store.blobs.put,
+        by_value=[module] if far and module else (),
+    )
+    return NewJob(
+        name=options.name or name,
+        kind=kind,
+        cluster=cluster,
+        payload=store.blobs.put(packed.payload),
+        blobs=[*dict.fromkeys([*blobs, *packed.blobs])],
+        params=params,
+        plan=plan or {"type": "single", "items": 1},
+        snapshot=packing.snapshot(options.seed, source),
+        **_said(options),
+    )
+
+
+def again(
+    store: Store, cluster: str, old: JobRecord, changes: Mapping[str, Any], *, keep_finished: bool = False
+) -> NewJob:
+    """Return the row of a job that does the work of an old one again.
+
+    Parameters
+    ----------
+    changes : mapping
+        Options to change.
+    keep_finished : bool, default False
+        Take over what the old job's finished tasks gave, and do only the rest.
+    """
+    kept = {k: v for k in ("timeout", "memory_limit", "cancel_grace", "retry") if (v := old.options.get(k)) is not None}
+    if "first_timeout" in old.options:
+        kept["timeout"] = old.options["first_timeout"]
+    options = Options(name=old.name, priority=old.priority, queue=old.queue, tags=old.tags).merge(**{**kept, **changes})
+    seed = options.seed if options.seed is not None else old.snapshot.get("seed")
+    return NewJob(
+        name=options.name,
+        kind=old.kind,
+        cluster=cluster,
+        payload=old.payload,
+        blobs=store.jobs.blobs(old.id),
+        params=old.params,
+        plan=old.plan,
+        snapshot={**old.snapshot, "seed": seed},
+        rerun_of=old.id,
+        adopt=keep_finished,
+        **_said(options),
+    )
+
+
+def who() -> str:
+    """Return the name of whoever asks, for the job's history."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _said(options: Options) -> dict[str, Any]:
+    """Return what the options say of the row; defaults of the configuration filled in."""
+    retry = options.retry or Retry.of(config.retry()) or Retry()
+    return {
+        "priority": options.priority,
+        "queue": options.queue,
+        "tags": options.tags,
+        "run_at": options.run_at,
+        "expires_at": options.expires_at,
+        "deadline_at": utcnow() + timedelta(seconds=options.deadline) if options.deadline else None,
+        "unique": options.unique,
+        "unique_for": options.unique_for or 0.0,
+        "who": who(),
+        "options": {
+            "timeout": options.timeout,
+            "memory_limit": options.memory_limit,
+            "cancel_grace": options.cancel_grace,
+            "retry": retry.to_json(),
+            "max_attempts": retry.max_retries + 1,
+        },
+    }
