@@ -24,9 +24,10 @@ def end(manager: JobManager) -> None:
     """Stop the service of a manager and see that no process of its home is left."""
     home = manager.store.home
     manager.close()
-    manager.daemon.stop()
+    # One that is only just starting has no lease yet and cannot be asked to stop.
+    until(lambda: manager.daemon.stop() or not processes_of(home), what=lambda: processes_of(home))
+    until(lambda: not processes_of(home), what=lambda: processes_of(home))
     manager.store.close()
-    until(lambda: not processes_of(home))
 
 
 @pytest.fixture(scope="session")

@@ -12,31 +12,31 @@ from typing import Any
 import jobnb
 
 
-def until(what: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """Wait until ``what()`` is true and return it."""
+def until(true: Callable[[], Any], seconds: float = 20.0, *, what: Callable[[], object] | None = None) -> Any:
+    """Wait until ``true()`` is, and return it; ``what()`` tells what is there instead."""
     ends = time.monotonic() + seconds
     while True:
-        found = what()
+        found = true()
         if found:
             return found
         if time.monotonic() > ends:
-            raise AssertionError(f"still not so after {seconds} s: {what}")
+            raise AssertionError(f"still not so after {seconds} s: {what() if what else true}")
         time.sleep(0.01)
 
 
-def processes_of(home: Path) -> list[int]:
-    """Return the processes that carry this home in their command line or environment, this one excepted."""
-    found = []
+def processes_of(home: Path) -> dict[int, str]:
+    """Return the processes (id: command) that carry this home in command or environment, this one excepted."""
+    found = {}
     for proc in Path("/proc").iterdir():
         if not proc.name.isdigit() or int(proc.name) == os.getpid():
             continue
         try:
-            said = (proc / "cmdline").read_bytes() + (proc / "environ").read_bytes()
+            command, surroundings = (proc / "cmdline").read_bytes(), (proc / "environ").read_bytes()
             state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue
-        if str(home).encode() in said and state != "Z":
-            found.append(int(proc.name))
+        if str(home).encode() in command + surroundings and state != "Z":
+            found[int(proc.name)] = command.replace(b"\0", b" ").decode(errors="replace")[:300]
     return found
 
 

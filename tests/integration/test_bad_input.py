@@ -76,7 +76,7 @@ def test_it_is_refused_and_nothing_is_enqueued(
     assert manager.store.database.rows("SELECT count(*) FROM jobs") == [(0,)]
     assert manager.store.database.rows("SELECT count(*) FROM events") == [(0,)]
     assert manager.daemon.lease() is None
-    assert processes_of(manager.store.home) == []
+    assert not processes_of(manager.store.home)
 
 
 def test_a_result_that_cannot_be_pickled_fails_its_job_only(shared: JobManager) -> None:
@@ -117,7 +117,7 @@ def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreTooNew, match="Upgrade"):
         JobManager(home=home).submit(kit.add, (1,))
     assert (home / "jobs.db").read_bytes() == before
-    assert processes_of(home) == []
+    assert not processes_of(home)
 
 
 def test_a_home_that_cannot_be(tmp_path: Path) -> None:

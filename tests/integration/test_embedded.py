@@ -17,6 +17,7 @@ import service_kit as kit
 from service_kit import alive, until
 
 from jobnb import JobCancelled, JobFailed, JobManager, Status
+from jobnb.daemon import Daemon
 from jobnb.job import Job
 from jobnb.option import Options
 
@@ -202,7 +203,7 @@ def test_cancelling_a_map_keeps_what_was_finished(shared: JobManager, tmp_path: 
 
 def test_cancelling_a_queued_job_needs_nobody(fresh: Callable[[], JobManager], monkeypatch: pytest.MonkeyPatch) -> None:
     manager = fresh()
-    monkeypatch.setattr(manager, "ensure_service", lambda: None)
+    monkeypatch.setattr(Daemon, "ensure", lambda self: None)
     job = manager.submit(kit.add, (1,))
     assert job.cancel()
     assert job.status is Status.CANCELLED
