@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from jobnb.api import backtest as backtest
     from jobnb.api import client as client
     from jobnb.api import connect as connect
+    from jobnb.api import dead_letters as dead_letters
     from jobnb.api import get as get
     from jobnb.api import jobs as jobs
     from jobnb.api import map as map  # noqa: A004
+    from jobnb.api import on as on
     from jobnb.api import optimize as optimize
     from jobnb.api import options as options
+    from jobnb.api import purge as purge
     from jobnb.api import stats as stats
     from jobnb.api import submit as submit
     from jobnb.errors import JobCancelled as JobCancelled
@@ -29,9 +32,13 @@ if TYPE_CHECKING:
     from jobnb.job import Status as Status
     from jobnb.manager import JobManager as JobManager
     from jobnb.manager import get_job_manager as get_job_manager
+    from jobnb.option import Hooks as Hooks
     from jobnb.research.bars import Bars as Bars
     from jobnb.research.indicators import crossover as crossover
     from jobnb.research.strategy import Strategy as Strategy
+    from jobnb.retry import GiveUp as GiveUp
+    from jobnb.retry import Retry as Retry
+    from jobnb.retry import RetryLater as RetryLater
     from jobnb.worker.context import JobContext as JobContext
     from jobnb.worker.context import current as current
     from jobnb.worker.context import progress as progress
@@ -40,13 +47,29 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "jobnb.api": ("backtest", "client", "connect", "get", "jobs", "map", "optimize", "options", "stats", "submit"),
+    "jobnb.api": (
+        "backtest",
+        "client",
+        "connect",
+        "dead_letters",
+        "get",
+        "jobs",
+        "map",
+        "on",
+        "optimize",
+        "options",
+        "purge",
+        "stats",
+        "submit",
+    ),
     "jobnb.errors": ("JobCancelled", "JobFailed", "JobnbError"),
     "jobnb.job": ("Job", "JobType", "Priority", "Progress", "Status"),
     "jobnb.manager": ("JobManager", "get_job_manager"),
+    "jobnb.option": ("Hooks",),
     "jobnb.research.bars": ("Bars",),
     "jobnb.research.indicators": ("crossover",),
     "jobnb.research.strategy": ("Strategy",),
+    "jobnb.retry": ("GiveUp", "Retry", "RetryLater"),
     "jobnb.worker.context": ("JobContext", "current", "progress", "track"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobnb.job import Job
+from jobnb.job import Event, Job
 from jobnb.manager import get_job_manager
 from jobnb.option import Options
 
@@ -105,6 +105,20 @@ def options(**said: Any) -> Submitter:
     run_at : datetime or str
         Not before this moment.
     seed : int
+    retry : Retry, int or False
+        What happens when an attempt fails; a number of retries, or False for none.
+    deadline : float or str
+        Seconds, or ``"2h"``, from now by which the job has to have ended, waiting and retries included.
+    expires_at : datetime or str
+        A job that has not begun by then never does.
+    unique : str
+        While a job of this key is live, another submit returns that one.
+    unique_for : float or str
+        How long a completed job of the key still counts.
+    on_error : {"fail", "record"}
+        Whether an item of a map that raises fails the job, or is recorded in its place.
+    hooks : Hooks
+        Functions to call in the job's process before and after each task.
 
     Returns
     -------
@@ -232,6 +246,37 @@ def jobs(
 def get(ref: str | Job) -> Job:
     """Return a job by its id, the beginning of its id, or its name."""
     return get_job_manager().get(ref)
+
+
+def dead_letters(limit: int = 100, *, kind: str | None = None, code: str | None = None) -> builtins.list[Job]:
+    """Return the failed jobs that nobody has retried or purged yet, newest first.
+
+    Parameters
+    ----------
+    limit : int
+    kind, code : str, optional
+        Only jobs of this kind, or that failed with this error code.
+    """
+    return get_job_manager().dead_letters(limit, kind=kind, code=code)
+
+
+def purge(*jobs: Job | str, older_than_hours: float | None = None, kind: str | None = None) -> int:
+    """Remove dead letters with all that is kept of them: those named, or all that fit; return how many."""
+    return get_job_manager().purge(*jobs, older_than_hours=older_than_hours, kind=kind)
+
+
+def on(names: str | Iterable[str], fn: Callable[[Job, Event], object]) -> Callable[[], None]:
+    """Call ``fn(job, event)`` in this process when something happens to a job; return how to end that.
+
+    Parameters
+    ----------
+    names : str or iterable of str
+        ``job.submitted``, ``job.started``, ``job.completed``, ``job.failed``, ``job.dead``, ``job.cancelled``,
+        ``job.retrying``, ``job.stuck``, ``task.failed``, ``task.lost``, or a pattern such as ``job.*``.
+    fn : callable
+        Called from a thread; what it raises is logged and changes nothing.
+    """
+    return get_job_manager().on(names, fn)
 
 
 def stats() -> dict[str, Any]:

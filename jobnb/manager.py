@@ -25,6 +25,7 @@ from jobnb.errors import (
     did_you_mean,
 )
 from jobnb.job import Attempt, Event, Job, JobRecord, JobView, LogLine, Outcome, Status, utcnow
+from jobnb.listener import Events
 from jobnb.option import Options
 from jobnb.shown import shown as shown_arguments
 from jobnb.store import Store
@@ -61,6 +62,7 @@ class JobManager(Coroutines):
         self._daemon: Daemon | None = None
         self._thread: Any = None
         self._cluster = EMBEDDED
+        self._events: Events | None = None
 
     # Where it works
 
@@ -148,6 +150,8 @@ class JobManager(Coroutines):
         """Let go of the store and, where one was handed in, of the Dask object. Jobs go on."""
         with self._lock:
             self._leave_thread()
+            if self._events is not None:
+                self._events.close()
             if self._store is not None:
                 self._store.close()
 
@@ -350,6 +354,13 @@ class JobManager(Coroutines):
     def vacuum(self) -> tuple[int, int]:
         """Remove the files that no job refers to any more; return how many files and bytes."""
         return self.store.dead_letters.vacuum()
+
+    def on(self, names: str | Iterable[str], fn: Callable[[Job, Event], object]) -> Callable[[], None]:
+        """Call ``fn(job, event)`` when something happens to a job; see `jobnb.on`."""
+        with self._lock:
+            if self._events is None:
+                self._events = Events(self)
+        return self._events.on(names, fn)
 
     def events(self, job_id: str) -> list[Event]:
         """Return a job's history: what happened, when, by whom and why; oldest first."""

@@ -206,6 +206,14 @@ class Jobs:
             for at, event, who, detail in self._db.rows(sql, (job_id,))
         ]
 
+    def events_after(self, number: int) -> list[tuple[int, str, Event]]:
+        """Return what has happened since an event: (number, job, event), oldest first."""
+        sql = "SELECT id, job, at, event, who, detail FROM events WHERE id > ? ORDER BY id"
+        return [
+            (each, job, Event(at=from_us(at), event=event, who=who, detail=detail))
+            for each, job, at, event, who, detail in self._db.rows(sql, (number,))
+        ]
+
     def last_event(self) -> int:
         """Return a number that grows whenever somebody does something to a job."""
         row = self._db.row("SELECT coalesce(max(id), 0) FROM events")

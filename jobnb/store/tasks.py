@@ -224,6 +224,9 @@ class Tasks:
             "failed_items = failed_items + ?, lost = lost + ? WHERE id = ?",
             (done, failed_items, int(state == "lost"), job_id),
         )
+        if state in ("failed", "lost"):
+            detail = f"task {task}: {(error or {}).get('code', '')} {(error or {}).get('message', '')}"[:500]
+            self._jobs.event(job_id, f"task {state}", "service", detail)
         for name, content in artifacts:
             self._db.rows(
                 "INSERT OR REPLACE INTO artifacts (job, name, sha, size) VALUES (?, ?, ?, ?)",
