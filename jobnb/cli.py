@@ -62,6 +62,16 @@ def _parser() -> argparse.ArgumentParser:
     stop = commands.add_parser("stop", help="end the service; jobs that are not done wait for the next one")
     stop.set_defaults(run=_stop)
 
+    dlq = commands.add_parser("dlq", help="failed jobs that nobody has retried or purged yet")
+    dlq.add_argument("what", nargs="?", choices=("list", "retry", "purge"), default="list")
+    dlq.add_argument("jobs", nargs="*", metavar="JOB", help="ids or names (default: all)")
+    dlq.add_argument("--code", help="only jobs that failed with this code")
+    dlq.add_argument("--kind", help="only jobs of this kind")
+    dlq.set_defaults(run=_dlq)
+
+    vacuum = commands.add_parser("vacuum", help="remove files that no job refers to any more")
+    vacuum.set_defaults(run=_vacuum)
+
     doctor = commands.add_parser("doctor", help="what is wrong and how to mend it")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -114,6 +124,28 @@ def _status(manager: JobManager, said: argparse.Namespace) -> int:
 
 def _stop(manager: JobManager, said: argparse.Namespace) -> int:
     print("stopped" if manager.daemon.stop() else "no service was running")
+    return 0
+
+
+def _dlq(manager: JobManager, said: argparse.Namespace) -> int:
+    from jobnb.job import utcnow
+    from jobnb.notebook.outputs import JobTable
+
+    named = [manager.get(ref) for ref in said.jobs]
+    chosen = named or manager.dead_letters(-1, kind=said.kind, code=said.code)
+    if said.what == "list":
+        print(JobTable([], [job.record for job in chosen], utcnow()))
+    elif said.what == "retry":
+        for job in reversed(chosen):
+            print(f"{job.id} {job.name} is tried again as {manager.retry(job.id).id}")
+    else:
+        print(f"purged {manager.purge(*chosen) if chosen else 0} jobs")
+    return 0
+
+
+def _vacuum(manager: JobManager, said: argparse.Namespace) -> int:
+    files, size = manager.vacuum()
+    print(f"removed {files} files, {size / 1e6:,.1f} MB")
     return 0
 
 

@@ -128,7 +128,7 @@ def _check(name: str, value: Any) -> Any:
         case "run_at" | "expires_at":
             return moment(value, datetime.now(UTC))
         case "retry":
-            return Retry.of(value)
+            return Retry.of(int(value) if isinstance(value, str) and value.isdigit() else value)
         case "on_error":
             if value not in ("fail", "record"):
                 raise unknown("on_error", str(value), ["fail", "record"])

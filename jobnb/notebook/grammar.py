@@ -57,6 +57,10 @@ _JOB = (
     Flag(name="--queue", help="the queue to wait in"),
     Flag(name="--run-at", help="not before this moment (2026-11-04T09:30) or delay (30m)"),
     Flag(name="--seed", help="seed of random and numpy in the job"),
+    Flag(name="--retry", help="how often a failed attempt is repeated; 0 for never"),
+    Flag(name="--deadline", help="the job has to have ended after this long, waiting included"),
+    Flag(name="--expires-at", help="a job that has not begun by this moment or after this delay never does"),
+    Flag(name="--unique", help="a key: while a job of it is live, another submit returns that one"),
 )
 _DATA = Flag(name="--data", help="the variable that holds the prices")
 _TIMEOUT = Flag(name="--timeout", help="stop waiting after this long; the job goes on")
@@ -71,6 +75,10 @@ OPTION_KEYS = {
     "queue": "queue",
     "run_at": "run_at",
     "seed": "seed",
+    "retry": "retry",
+    "deadline": "deadline",
+    "expires_at": "expires_at",
+    "unique": "unique",
 }
 
 COMMANDS: Mapping[str, Command] = {
@@ -118,6 +126,11 @@ COMMANDS: Mapping[str, Command] = {
         Command(
             name="rerun", usage="[ID] [--priority high …]", help="submit the same work again", flags=(*_JOB, _OUT),
             most=1,
+        ),
+        Command(
+            name="dlq", usage="[retry [ID …] | purge [ID …]] [--code C] [--kind K]",
+            help="failed jobs that nobody has retried or purged; of all or some of them", most=None,
+            flags=(Flag(name="--code"), Flag(name="--kind")),
         ),
         Command(name="status", usage="", help="the service, its workers, what runs and what waits"),
         Command(name="connect", usage="[ADDRESS]", help="use the cluster at tcp://… or tls://…; the local one", most=1),

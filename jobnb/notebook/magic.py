@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
-from jobnb.errors import JobFailed, JobnbError, UsageProblem
+from jobnb.errors import JobFailed, JobnbError, UsageProblem, unknown
 from jobnb.job import Job
 from jobnb.notebook import grammar, namespace
 
@@ -46,6 +46,7 @@ class JobMagics(Magics):
         %job wait ID --timeout 5m            %job retry ID
         %job cancel ID                       %job rerun ID --priority high
         %job status                          %job connect tcp://host:8786
+        %job dlq                             %job dlq retry ID, %job dlq purge
 
         A job command returns at once with the Job, draws its card, and keeps the job in `_job` (and in NAME with
         `-o NAME`; `bt = %job …` works too). ID is an id, the beginning of one, a name, or a variable that holds a job;
@@ -56,7 +57,7 @@ class JobMagics(Magics):
         fast=5,10,20 is a list. --constraint "p.fast < p.slow" leaves combinations out.
 
         Options of all jobs: --name --priority (low, normal, high, critical) --timeout --memory-limit --tag --queue
-        --run-at --seed -o
+        --run-at --seed --retry --deadline --expires-at --unique -o
 
         The variables a %%job cell reads are taken by value. Those named by -o are set when the job has completed;
         after `%job wait` they surely are.
@@ -237,6 +238,27 @@ class JobMagics(Magics):
             self._space[name] = value
         return None if out else value
 
+    def _dlq(self, said: grammar.Parsed) -> object:
+        from jobnb.job import utcnow
+        from jobnb.notebook.outputs import JobTable, Text
+
+        what, chosen = said.words[:1], [self._find(word) for word in said.words[1:]]
+        if what and what[0] not in ("retry", "purge"):
+            raise unknown("command", what[0], ["retry", "purge"], **{"in": "%job dlq"})
+        kind, code = said.text("kind"), said.text("code")
+        manager = self._manager
+        if not what:
+            jobs = manager.dead_letters(kind=kind, code=code)
+            return JobTable(jobs, [job.record for job in jobs], utcnow())
+        if what[0] == "retry":
+            again = [manager.retry(job.id) for job in chosen] if chosen else manager.retry_dead(kind=kind, code=code)
+            return JobTable(again, [job.record for job in again], utcnow())
+        if code is not None and not chosen:
+            chosen = manager.dead_letters(-1, kind=kind, code=code)
+            if not chosen:
+                return Text("purged 0 jobs")
+        return Text(f"purged {manager.purge(*chosen, kind=kind)} jobs")
+
     def _status(self, said: grammar.Parsed) -> object:
         from jobnb.notebook.outputs import Text
 
@@ -326,7 +348,6 @@ def _data_name(data: object, said: grammar.Parsed) -> str | None:
 
 def _known_settings(strategy: object, said: grammar.Parsed) -> None:
     """Refuse a parameter that the strategy does not declare; the manager knows best where it declares none."""
-    from jobnb.errors import unknown
     from jobnb.research.options import ENGINE_OPTIONS
 
     declared = getattr(strategy, "parameters", None)
