@@ -226,7 +226,7 @@ def test_timeout_of_a_map_is_that_of_the_whole(shared: JobManager) -> None:
 
 
 def test_memory_limit(shared: JobManager) -> None:
-    job = shared.submit(kit.grab, (200,), options=options(memory_limit="100MiB"))
+    job = shared.submit(kit.grab, (200,), options=options(memory_limit="100MiB", retry=0))
     with pytest.raises(JobFailed) as caught:
         job.result(timeout=20)
     assert caught.value.error_code == "MEMORY_ERROR"
