@@ -7,6 +7,7 @@ may be in it; the child connects (`open_client`). The child imports this module 
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,7 +19,8 @@ from jobnb.errors import ClusterUnreachable
 
 CONNECT_SECONDS = 10
 _VERSIONS = ("tls_min_version", "tls_max_version")
-_PLAIN = ("require_encryption", "tls_ca_file", "tls_ciphers", "tls_client_cert", "tls_client_key", "extra_conn_args")
+_FILES = ("tls_ca_file", "tls_client_cert", "tls_client_key")
+_PLAIN = (*_FILES, "require_encryption", "tls_ciphers", "extra_conn_args")
 
 
 def access(worker: Worker | None) -> dict[str, Any] | None:
@@ -31,6 +33,10 @@ def access(worker: Worker | None) -> dict[str, Any] | None:
     if not tls["tls_client_cert"]:
         # A worker that was started with a certificate of its own has none for clients; its own is as good.
         tls |= {"tls_client_cert": security.tls_worker_cert, "tls_client_key": security.tls_worker_key}
+    for name in _FILES:
+        # A path is relative to the worker's folder, and the job runs in another; many lines are the key itself.
+        if tls[name] and "\n" not in tls[name]:
+            tls[name] = os.path.abspath(tls[name])
     return {"address": str(worker.scheduler.address), "tls": {k: v for k, v in tls.items() if v not in (None, {})}}
 
 

@@ -85,6 +85,56 @@ def test_collections_find_the_client(client):
     assert value(submit(client, job)) == "Worker"
 
 
+def test_inside_a_coroutine(client):
+    async def job():
+        with context.client() as dask:
+            return dask.submit(abs, -1).result()
+
+    assert value(submit(client, job)) == 1
+
+
+def test_several_jobs_wait_for_tasks_of_their_own(client):
+    def job(n):
+        with context.client() as dask:
+            return dask.submit(pow, n, 2, pure=False).result()
+
+    futures = [submit(client, job, n) for n in range(3)]
+    assert [value(future) for future in futures] == [0, 1, 4]
+
+
+def test_a_failed_job_leaves_no_client_behind(client):
+    def job():
+        dask = context.client()
+        raise ValueError(dask.id)
+
+    found = outcome(submit(client, job))
+    assert found.error["type"] == "ValueError"
+    name = found.error["message"]
+    eventually(lambda: not client.run_on_scheduler(lambda dask_scheduler: name in dask_scheduler.clients))
+    assert value(submit(client, lambda: "next")) == "next"
+    eventually(lambda: pool_size(client) == 1)
+
+
+def test_a_spawned_child(monkeypatch):
+    monkeypatch.setenv("JOBNB_LAUNCHER", "spawn")
+
+    def job():
+        with context.client() as dask:
+            return dask.submit(abs, -1).result()
+
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+        ) as cluster,
+        Client(cluster, set_as_default=False) as plain,
+    ):
+        assert value(submit(plain, job)) == 1
+
+
 def test_clients_one_after_the_other_and_within_each_other(client):
     def job():
         found = []
