@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(run=_status)
 
     stop = commands.add_parser("stop", help="end the service; jobs that are not done wait for the next one")
+    stop.add_argument("--now", action="store_true", help="without letting running tasks end first")
     stop.set_defaults(run=_stop)
 
     dlq = commands.add_parser("dlq", help="failed jobs that nobody has retried or purged yet")
@@ -123,7 +124,7 @@ def _status(manager: JobManager, said: argparse.Namespace) -> int:
 
 
 def _stop(manager: JobManager, said: argparse.Namespace) -> int:
-    print("stopped" if manager.daemon.stop() else "no service was running")
+    print("stopped" if manager.daemon.stop(now=said.now) else "no service was running")
     return 0
 
 

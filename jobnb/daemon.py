@@ -59,8 +59,14 @@ class Daemon:
         self._started_at = now
         self._pid = self._spawn()
 
-    def stop(self) -> bool:
+    def stop(self, *, now: bool = True) -> bool:
         """End the service and wait until it is gone; False if there was none.
+
+        Parameters
+        ----------
+        now : bool, default True
+            False lets running tasks end first, for as long as the service's grace is; the rest goes back into the
+            queue either way.
 
         Raises
         ------
@@ -68,7 +74,7 @@ class Daemon:
             It did not leave in time.
         """
         lease = self.lease()
-        if lease is None or not self.store.leases.request_stop(self.cluster):
+        if lease is None or not self.store.leases.request_stop(self.cluster, now=now):
             return False
         ends = time.monotonic() + STOP_SECONDS
         while process_exists(lease.pid):

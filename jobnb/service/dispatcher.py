@@ -67,12 +67,15 @@ class Dispatcher:
         What it reads and writes, where it sends tasks, and what it may write by.
     idle_timeout : float or None
         Leave after this many seconds without a live job and without anybody writing to the store.
+    stop_grace : float
+        Seconds that running tasks have to end when the service is asked to leave.
     """
 
     store: Store
     cluster: Cluster
     keeper: LeaseKeeper
     idle_timeout: float | None = None
+    stop_grace: float = 10.0
     monotonic: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -88,6 +91,8 @@ class Dispatcher:
         self._waiting = True
         self._next_scheduled: int | None = None
         self._last_event = 0
+        #: When to leave, once somebody has asked for it.
+        self._leave_at: float | None = None
 
     # The loop
 
@@ -118,7 +123,7 @@ class Dispatcher:
                 if batch:
                     self._close_ended(self._recorder.take_in(batch))
                     batch = []
-                if stop.is_set() or self.keeper.stop_requested.is_set():
+                if self._shall_leave(stop, now):
                     self._hand_back("the service was stopped; it goes on with the next one", leave=True)
                     return STOPPED
                 if now >= count_at:
@@ -133,7 +138,8 @@ class Dispatcher:
                 self._wake_delayed()
                 self._end_the_late(now)
                 self._give_up_on_the_dead(now)
-                self._hand_out()
+                if self._leave_at is None:
+                    self._hand_out()
                 if now >= flush_at:
                     flush_at = now + FLUSH_SECONDS
                     self._recorder.flush()
@@ -150,6 +156,16 @@ class Dispatcher:
                 logger.warning("the store cannot be written now: %s", error)
                 self._seen = None
                 stop.wait(STORE_PAUSE_SECONDS)
+
+    def _shall_leave(self, stop: threading.Event, now: float) -> bool:
+        """Tell whether it is time to stop: at once, or when what runs has ended or has had its grace."""
+        if not (stop.is_set() or self.keeper.stop_requested.is_set()):
+            return False
+        if self._leave_at is None:
+            self._leave_at = now + self.stop_grace
+            self._seen = None
+        runs = any(ledger.running for ledger in self._ledgers.values())
+        return not runs or self.keeper.stop_now.is_set() or now >= self._leave_at
 
     def _pause(self, active_at: float) -> float:
         if self._ledgers:
@@ -172,8 +188,8 @@ class Dispatcher:
         if version == self._seen and not due:
             return False
         lease = self.store.leases.get(self._name)
-        if lease is not None and lease.stop_requested:
-            self.keeper.stop_requested.set()
+        if lease is not None:
+            self.keeper.note(lease)
         self._next_scheduled = self.store.tasks.next_scheduled(self._name)
         if self._next_scheduled is not None and self._next_scheduled <= self.store.clock():
             with self.store.tasks.fenced(self.keeper.lease, "normal"):

@@ -38,6 +38,8 @@ class LeaseKeeper:
         self.lost = threading.Event()
         #: Set once somebody has asked this service to leave.
         self.stop_requested = threading.Event()
+        #: Set once somebody does not want it to wait for running tasks.
+        self.stop_now = threading.Event()
         self._store = store
         self._info = dict(lease.info)
         self._heard = time.monotonic()
@@ -54,6 +56,13 @@ class LeaseKeeper:
         """Change what the lease says about the service, at once."""
         self._info = {**self._info, **info}
         self._wake.set()
+
+    def note(self, lease: Lease) -> None:
+        """Take note of what the lease's row asks for."""
+        if lease.stop_now:
+            self.stop_now.set()
+        if lease.stop_requested:
+            self.stop_requested.set()
 
     def close(self) -> None:
         """Stop renewing and give the lease back."""
@@ -90,5 +99,4 @@ class LeaseKeeper:
         except StoreError:
             logger.exception("the lease could not be renewed")
             return
-        if renewed.stop_requested:
-            self.stop_requested.set()
+        self.note(renewed)

@@ -27,6 +27,8 @@ class Lease:
     epoch: int
     expires_at: int
     stop_requested: bool
+    #: Without waiting for tasks that run.
+    stop_now: bool
     info: Mapping[str, Any]
 
     @property
@@ -144,12 +146,19 @@ class Leases:
                 (lease.cluster, lease.epoch, lease.holder),
             )
 
-    def request_stop(self, cluster: str) -> bool:
-        """Ask the holder to leave; return False if nobody is in charge."""
+    def request_stop(self, cluster: str, *, now: bool = False) -> bool:
+        """Ask the holder to leave; False if nobody is in charge.
+
+        Parameters
+        ----------
+        cluster : str
+        now : bool, default False
+            Without letting the tasks that run end first.
+        """
         with self._db.writing():
             if self.live(cluster) is None:
                 return False
-            self._db.rows("UPDATE leases SET stop_requested = 1 WHERE cluster = ?", (cluster,))
+            self._db.rows("UPDATE leases SET stop_requested = ? WHERE cluster = ?", (2 if now else 1, cluster))
             return True
 
 
@@ -161,5 +170,6 @@ def _lease(row: tuple[Any, ...]) -> Lease:
         epoch=epoch,
         expires_at=expires_at,
         stop_requested=bool(stop),
+        stop_now=stop > 1,
         info=json.loads(info),
     )
