@@ -272,7 +272,8 @@ def on(names: str | Iterable[str], fn: Callable[[Job, Event], object]) -> Callab
     ----------
     names : str or iterable of str
         ``job.submitted``, ``job.started``, ``job.completed``, ``job.failed``, ``job.dead``, ``job.cancelled``,
-        ``job.retrying``, ``job.stuck``, ``task.failed``, ``task.lost``, or a pattern such as ``job.*``.
+        ``job.retrying``, ``job.stuck``, ``jobs.failing``, ``task.failed``, ``task.lost``, or a pattern
+        such as ``job.*``.
     fn : callable
         Called from a thread; what it raises is logged and changes nothing.
     """

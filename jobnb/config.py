@@ -22,6 +22,8 @@ DEFAULTS: dict[str, Any] = {
     "progress-after": 0.5,
     "retry": None,
     "keep-completed": None,
+    "stuck-after": "1h",
+    "stop-grace": "10s",
 }
 
 
@@ -41,6 +43,10 @@ class Config:
         Seconds that a card stays invisible, so that nothing flashes for a job that ends at once.
     keep_completed : float or None
         Seconds after which the service removes completed and cancelled jobs; None to keep them.
+    stuck_after : float or None
+        Seconds without a sign of life after which a running job raises a warning.
+    stop_grace : float
+        Seconds that running tasks have to end when the service is asked to leave.
     """
 
     home: Path
@@ -48,6 +54,8 @@ class Config:
     idle_timeout: float
     progress_after: float
     keep_completed: float | None
+    stuck_after: float | None
+    stop_grace: float
 
 
 def cores() -> int:
@@ -91,6 +99,8 @@ def load(home: str | os.PathLike[str] | None = None) -> Config:
         idle_timeout=seconds(values["idle-timeout"], "jobnb.idle-timeout"),
         progress_after=seconds(after, "jobnb.progress-after") if after else 0.0,
         keep_completed=seconds(values["keep-completed"], "jobnb.keep-completed") if values["keep-completed"] else None,
+        stuck_after=seconds(values["stuck-after"], "jobnb.stuck-after") if values["stuck-after"] else None,
+        stop_grace=seconds(values["stop-grace"], "jobnb.stop-grace") if values["stop-grace"] else 0.0,
     )
 
 

@@ -32,6 +32,7 @@ NAMES = {
     "job.cancelled": ("cancelled",),
     "job.retrying": ("retrying",),
     "job.stuck": ("stuck",),
+    "jobs.failing": ("failure rate",),
     "task.failed": ("task failed",),
     "task.lost": ("task lost",),
 }

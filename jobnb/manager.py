@@ -461,7 +461,14 @@ class JobManager(Coroutines):
         if lease is not None:
             service |= {k: lease.info[k] for k in ("pid", "host", "state", "address", "workers") if k in lease.info}
         counts = self.store.jobs.counts()
-        return {"jobs": counts, "total": sum(counts.values()), "service": service}
+        warned = self.store.jobs.warnings_since(utcnow() - timedelta(hours=1))
+        return {
+            "jobs": counts,
+            "total": sum(counts.values()),
+            "dead_letters": self.store.dead_letters.count(),
+            "warnings": [{"job": job, "at": e.at.isoformat(), "what": e.event, "why": e.detail} for job, e in warned],
+            "service": service,
+        }
 
     def status_line(self) -> str:
         """Return one line: is there a service, how many workers, how many jobs run and wait."""

@@ -21,6 +21,7 @@ from jobnb.service.courier import Courier, Ended, Inbox, Lost, Message
 from jobnb.service.lease_keeper import LeaseKeeper
 from jobnb.service.ledger import Ledger
 from jobnb.service.recorder import Recorder
+from jobnb.service.watch import Watch
 from jobnb.store import Store
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class Dispatcher:
     ----------
     store, cluster, keeper
         What it reads and writes, where it sends tasks, and what it may write by.
+    watch : Watch or None
+        Warns of jobs that are stuck and removes old ones.
     idle_timeout : float or None
         Leave after this many seconds without a live job and without anybody writing to the store.
     stop_grace : float
@@ -74,6 +77,7 @@ class Dispatcher:
     store: Store
     cluster: Cluster
     keeper: LeaseKeeper
+    watch: Watch | None = None
     idle_timeout: float | None = None
     stop_grace: float = 10.0
     monotonic: Callable[[], float] = time.monotonic
@@ -130,6 +134,8 @@ class Dispatcher:
                     count_at = now + (COUNT_SECONDS if self._ledgers or self._waiting else IDLE_COUNT_SECONDS)
                     self._count()
                     self._end_the_overdue()
+                    if self.watch is not None:
+                        self.watch.look(self.keeper.lease, now, self._ledgers.values())
                 news = self._anything_new()
                 if self._ledgers or (news and self._anybody_there()):
                     active_at = now

@@ -6,6 +6,7 @@ hand out next and tells it what happened; it writes down what the ledger says.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -76,6 +77,8 @@ class Ledger:
     most: int | None = None
     #: Monotonic time after which a job of many tasks has run too long.
     ends_at: float | None = None
+    #: Monotonic time of its last sign of life.
+    heard_at: float = field(default_factory=time.monotonic)
     #: Something changed that viewers should see, not yet written.
     dirty: bool = False
 
@@ -174,6 +177,7 @@ class Ledger:
         if out is None:
             return
         out.began = True
+        self.heard_at = time.monotonic()
         out.done = max(out.done, min(done, out.stop - out.start))
         if progress is not None:
             self.progress = progress
@@ -186,6 +190,7 @@ class Ledger:
         out = self.running.pop(task)
         self.done += stop - out.start
         self.failed += failed
+        self.heard_at = time.monotonic()
         self._clear_losses((out.start, stop))
         self.pending = put_back(self.pending, (stop, out.stop))
         self.pace = plans.blend(self.pace, seconds, stop - out.start)

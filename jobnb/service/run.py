@@ -20,6 +20,7 @@ from jobnb.service import cluster as clusters
 from jobnb.service.cluster import Cluster, ClusterLost
 from jobnb.service.dispatcher import CLUSTER_LOST, STOPPED, Dispatcher
 from jobnb.service.lease_keeper import LEASE_SECONDS, LeaseKeeper
+from jobnb.service.watch import Watch
 from jobnb.store import Store
 from jobnb.store.leases import Lease
 
@@ -42,7 +43,7 @@ def serve(settings: Config, name: str, stop: threading.Event) -> str:
     def connect() -> Cluster:
         return clusters.embedded(settings.home, settings.workers) if name == EMBEDDED else clusters.remote(name)
 
-    return dispatch(store, lease, connect, stop, idle_timeout=settings.idle_timeout)
+    return dispatch(store, lease, connect, stop, settings=settings, idle_timeout=settings.idle_timeout)
 
 
 def take_lease(store: Store, name: str) -> Lease | None:
@@ -65,7 +66,8 @@ def dispatch(
     connect: Callable[[], Cluster],
     stop: threading.Event,
     *,
-    idle_timeout: float | None,
+    settings: Config,
+    idle_timeout: float | None = None,
 ) -> str:
     """Connect the cluster and dispatch to it until told to stop; the lease is given back at the end.
 
@@ -80,7 +82,15 @@ def dispatch(
                 size = cluster.size()
                 keeper.tell(state="running", address=cluster.address, workers=size.workers, slots=size.slots)
                 logger.info("connected to %s", cluster.address)
-                reason = Dispatcher(store=store, cluster=cluster, keeper=keeper, idle_timeout=idle_timeout).run(stop)
+                reason = Dispatcher(
+                    store=store,
+                    cluster=cluster,
+                    keeper=keeper,
+                    watch=Watch.of(store, settings),
+                    idle_timeout=idle_timeout,
+                    # Whoever stops a thread of its own process waits for it.
+                    stop_grace=0.0 if cluster.borrowed else settings.stop_grace,
+                ).run(stop)
             except ClusterLost:
                 reason = CLUSTER_LOST
             finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from jobnb import config
 from jobnb.errors import ServiceUnavailable
 from jobnb.service import cluster as clusters
 from jobnb.service.run import dispatch, take_lease
@@ -48,7 +49,7 @@ class ServiceThread:
         self._thread = threading.Thread(
             target=dispatch,
             args=(store, lease, connect, self._stop),
-            kwargs={"idle_timeout": None},
+            kwargs={"settings": config.load(store.home)},
             name="jobnb-service",
             daemon=True,
         )

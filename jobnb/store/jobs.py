@@ -214,6 +214,29 @@ class Jobs:
             for each, job, at, event, who, detail in self._db.rows(sql, (number,))
         ]
 
+    def failures_since(self, cluster: str, since: datetime) -> tuple[int, int, str | None]:
+        """Return how many jobs have ended since, how many of them failed, and the last one that did."""
+        row = self._db.row(
+            "SELECT count(*), count(*) FILTER (WHERE status = 'failed'), "
+            "(SELECT id FROM jobs WHERE finished_at > ?1 AND status = 'failed' AND cluster = ?2 "
+            "ORDER BY finished_at DESC LIMIT 1) "
+            "FROM jobs WHERE finished_at > ?1 AND cluster = ?2 AND status IN ('completed', 'failed')",
+            (to_us(since), cluster),
+        )
+        assert row is not None
+        return int(row[0]), int(row[1]), row[2]
+
+    def warnings_since(self, since: datetime) -> list[tuple[str, Event]]:
+        """Return the warnings since: (job, event), oldest first."""
+        sql = (
+            "SELECT job, at, event, who, detail FROM events WHERE at > ? AND event IN ('stuck', 'failure rate') "
+            "ORDER BY id DESC LIMIT 20"
+        )
+        return [
+            (job, Event(at=from_us(at), event=event, who=who, detail=detail))
+            for job, at, event, who, detail in reversed(self._db.rows(sql, (to_us(since),)))
+        ]
+
     def last_event(self) -> int:
         """Return a number that grows whenever somebody does something to a job."""
         row = self._db.row("SELECT coalesce(max(id), 0) FROM events")

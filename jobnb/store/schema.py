@@ -136,6 +136,7 @@ CREATE UNIQUE INDEX jobs_unique ON jobs (unique_key) WHERE unique_key IS NOT NUL
 CREATE INDEX jobs_unique_past ON jobs (unique_key, seq) WHERE unique_key IS NOT NULL;
 CREATE INDEX jobs_expiring ON jobs (cluster, expires_at) WHERE expires_at IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX jobs_deadlines ON jobs (cluster, deadline_at) WHERE deadline_at IS NOT NULL AND finished_at IS NULL;
+CREATE INDEX events_warnings ON events (at) WHERE event IN ('stuck', 'failure rate');
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 """
 
