@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
-from jobnb.errors import JobFailed, JobnbError, UsageProblem, unknown
+from jobnb.errors import JobFailed, JobnbError, UnknownName, Unpicklable, UsageProblem, unknown
 from jobnb.job import Job
 from jobnb.notebook import grammar, namespace
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jobnb.manager import JobManager
     from jobnb.option import Options
 
+_PLAIN = frozenset({UsageProblem.code, UnknownName.code})
 #: The variable that always holds the last job.
 LAST = "_job"
 
@@ -69,7 +70,9 @@ class JobMagics(Magics):
             run: Callable[[grammar.Parsed], object] = getattr(self, f"_{parsed.command}")
             return run(parsed)
         except UsageProblem as error:
-            raise UsageError(_line(error.message)) from None
+            # A wrong word needs no code; what can be searched for has one.
+            code = "" if error.code in _PLAIN else f"{error.code}: "
+            raise UsageError(_line(f"{code}{error.message}")) from None
         except JobFailed:
             # It shows the job's own traceback.
             raise
@@ -137,7 +140,6 @@ class JobMagics(Magics):
         return self._made(self._manager.submit(fn, args, kwargs, options), out)
 
     def _cell(self, said: grammar.Parsed, source: str) -> Job:
-        from jobnb.errors import Unpicklable
         from jobnb.notebook import cell, delivery
 
         wanted = grammar.names(text) if (text := said.text("o")) is not None else ()
@@ -164,7 +166,7 @@ class JobMagics(Magics):
                 params={k: v for k, v in shown.items() if v},
             )
         except Unpicklable as error:
-            raise UsageProblem(_culprit(reads) or error.message) from None
+            raise Unpicklable(_culprit(reads) or error.message) from None
         self._made(job, ())
         if wanted:
             delivery.deliver(job, wanted, self._space)

@@ -85,6 +85,7 @@ section.jn-card.jn-table.jn-table{border-left:1px solid var(--jn-line);max-width
 .jobnb-card .jobnb-buttons{position:absolute;top:10px;right:11px;width:auto;margin:0;gap:6px;overflow:visible}
 .jobnb-buttons .jupyter-button.jupyter-button{height:24px;line-height:22px;width:auto;margin:0;padding:0 10px;font-size:12px;border:1px solid var(--jp-border-color2,#e2e2e6);border-radius:4px;background:var(--jp-layout-color1,#fff);color:var(--jp-ui-font-color1,#1d1d1f);box-shadow:none}
 .jobnb-buttons .jupyter-button.jupyter-button:hover,.jobnb-buttons .jupyter-button:focus-visible{border-color:var(--jp-ui-font-color2,#65656b)}
+.jn-card.jn-table .jn-dot{animation:none!important}
 @media (prefers-reduced-motion:reduce){.jn-card .jn-dot,.jn-card .jn-bar i{animation:none!important}}
 """
 

@@ -117,7 +117,11 @@ def cancelled_line(view: JobView) -> str:
     by = f" by {job.cancelled_by}" if job.cancelled_by else ""
     if job.started_at is None:
         return f"cancelled{by} before it started"
-    return f"cancelled{by} after {look.duration(job.elapsed(view.now))}"
+    text = f"cancelled{by} after {look.duration(job.elapsed(view.now))}"
+    done, total = look.counts(job)
+    if job.items <= 1 and total > 1:
+        text += f", at {look.number(int(done))} of {look.plural(int(total), look.noun(job.kind))}"
+    return text
 
 
 def kept_line(job: JobRecord) -> str:

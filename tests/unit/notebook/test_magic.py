@@ -280,7 +280,7 @@ def test_what_cannot_be_sent_is_named(shell, space, manager):
     manager.submit = fail
     space["lock"] = __import__("threading").Lock()
     message = refused(shell, "", "lock.acquire()")
-    assert message.startswith("the cell reads lock (lock), which cannot be sent to a job:")
+    assert message.startswith("UNPICKLABLE: the cell reads lock (lock), which cannot be sent to a job:")
 
 
 def test_help(shell, manager):
