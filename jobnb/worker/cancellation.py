@@ -10,6 +10,7 @@ from distributed import Worker, WorkerPlugin
 from distributed.core import Status
 
 from jobnb.worker.host import host
+from jobnb.worker.verdict import Stop
 
 #: States of a task whose function is running and whose result is wanted.
 _RUNNING = frozenset({"executing", "long-running"})
@@ -29,7 +30,7 @@ def is_unwanted(start: str, finish: str) -> bool:
     return start in _RUNNING and finish not in _WANTED
 
 
-def verdict(worker: Worker, key: str) -> str | None:
+def verdict(worker: Worker, key: str) -> Stop | None:
     """Ask, from a supervisor's thread, what became of its task: None, ``"cancel"`` or ``"lost"``.
 
     For the moment before a supervisor is known to the plugin, and for workers without the plugin.

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-from jobnb.worker import failure, memory
+from jobnb.worker import memory
 from jobnb.worker.channel import Message, ProtocolError, Wake
 from jobnb.worker.output import LogRing, Stream
 from jobnb.worker.pool import Pool
@@ -23,8 +23,11 @@ from jobnb.worker.process import ChildProcess
 from jobnb.worker.relay import Relay
 from jobnb.worker.request import State, TaskError, TaskOutcome, TaskRequest
 from jobnb.worker.slot import Slot
+from jobnb.worker.verdict import Facts, Stop, judge
 
 _MEMORY_POLL_SECONDS = 0.2
+#: What the plugin may tell; a worker that leaves comes first.
+_TOLD: tuple[Stop, ...] = ("lost", "cancel")
 #: How long to wait for a killed process to be gone; only a process stuck in the kernel takes longer.
 _DEATH_SECONDS = 5.0
 #: How long a child that closed its channel may take to die by itself.
@@ -62,7 +65,7 @@ class Supervision:
         ring: LogRing,
         relay: Relay,
         wake: Wake,
-        ask: Callable[[], str | None],
+        ask: Callable[[], Stop | None],
         ask_seconds: float,
         slot: Slot,
         cluster: dict[str, Any] | None = None,
@@ -80,7 +83,7 @@ class Supervision:
         self._streams = {"out": Stream("stdout", ring), "err": Stream("stderr", ring)}
         self._own_progress = False
         self._artifacts: dict[str, bytes] = {}
-        self._stopped: str | None = None  # "cancel", "lost", "timeout", "memory"
+        self._stopped: Stop | None = None
         self._end: Message | None = None
         self._deadline: float | None = None
         self._kill_at: float | None = None
@@ -101,7 +104,7 @@ class Supervision:
             child.kill()
             pool.discard(child)
             raise
-        state, error = self._judge(child)
+        state, error = judge(self._request, self._facts(child), lambda: self._ring.cut("stderr", "Fatal Python error"))
         if state == "completed":
             child.listen(None)
             pool.give(child)
@@ -251,7 +254,7 @@ class Supervision:
             # The first time at once: the task may have been cancelled before the plugin knew whom to tell.
             self._next_ask = now + self._ask_seconds
             self._note(self._ask(), child)
-        for reason in ("lost", "cancel"):
+        for reason in _TOLD:
             if reason in self._wake.reasons:
                 self._note(reason, child)
         if self._deadline is not None and now >= self._deadline:
@@ -267,7 +270,7 @@ class Supervision:
             self._kill(child)
         self._relay.tick(now, time.time_ns() // 1000)
 
-    def _note(self, reason: str | None, child: ChildProcess) -> None:
+    def _note(self, reason: Stop | None, child: ChildProcess) -> None:
         """Begin to stop the child, once."""
         if reason is None or self._stopped is not None or self._end is not None:
             return
@@ -291,37 +294,14 @@ class Supervision:
             self._strays = {p.pid: p for p in memory.descendants(child.pid)}
         child.kill()
 
-    def _judge(self, child: ChildProcess) -> tuple[State, TaskError | None]:
-        inner = (self._end or {}).get("error") or {}
-        at = {k: str(inner[k]) for k in ("where", "traceback") if inner.get(k)}
-        if self._stopped == "cancel":
-            return "cancelled", TaskError(code="CANCELLED", message="the task was cancelled.", **at)
-        if self._stopped == "lost":
-            return "lost", TaskError(code="WORKER_LOST", message="the worker left while the task ran.")
-        if self._stopped == "timeout":
-            return "failed", TaskError(
-                code="TIMEOUT_ERROR",
-                message=f"the task ran longer than its timeout of {self._request.timeout:g} s.",
-                hint="Give the job a longer timeout, or less to do per task.",
-                **at,
-            )
-        if self._stopped == "memory":
-            limit = self._request.memory_limit or 0
-            return "failed", TaskError(
-                code="MEMORY_ERROR",
-                message=f"the task held {self._held / 2**20:.0f} MiB, its limit is {limit / 2**20:.0f} MiB.",
-                hint="Raise memory_limit, or use less data at once.",
-                **at,
-            )
-        if self._end is not None:
-            error = TaskError(**inner) if inner else None
-            return self._end["state"], error
-        if child.status is None and child.dead.is_set():
-            return "lost", TaskError(code="WORKER_LOST", message="the process that starts jobs on this worker died.")
-        limit_near = self._request.memory_limit is not None and self._held > 0.8 * self._request.memory_limit
-        near = limit_near or memory.near_exhaustion(child.max_rss)
-        return "failed", failure.death(
-            child.status, near_limit=near, words=self._ring.cut("stderr", "Fatal Python error")
+    def _facts(self, child: ChildProcess) -> Facts:
+        return Facts(
+            stopped=self._stopped,
+            end=self._end,
+            held=self._held,
+            dead=child.dead.is_set(),
+            status=child.status,
+            max_rss=child.max_rss,
         )
 
     def _outcome(self, child: ChildProcess, blank: TaskOutcome, state: State, error: TaskError | None) -> TaskOutcome:

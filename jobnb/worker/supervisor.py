@@ -27,6 +27,7 @@ from jobnb.worker.relay import Relay
 from jobnb.worker.request import TaskError, TaskOutcome, TaskRequest
 from jobnb.worker.slot import Slot
 from jobnb.worker.supervision import Supervision
+from jobnb.worker.verdict import Stop
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ def _sender(worker: Worker | None, topic: str) -> Callable[[dict[str, object]], 
     return send
 
 
-def _asker(worker: Worker | None, key: str) -> Callable[[], str | None]:
+def _asker(worker: Worker | None, key: str) -> Callable[[], Stop | None]:
     """Return a function that says what became of the task."""
     if worker is None:
         return lambda: None
