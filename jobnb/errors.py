@@ -131,6 +131,12 @@ class JobFailed(JobnbError):
         return [*lines, f"JobFailed: {self.message}"] if lines else [f"JobFailed: {self.message}"]
 
 
+class NotReproduced(JobnbError):
+    """The same work with the same seed gave another result."""
+
+    code = "NOT_REPRODUCED"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string.
 

@@ -379,15 +379,22 @@ class Job:
         """Ask for the job to be stopped; return False if it had ended already."""
         return self._manager.cancel(self._id)
 
-    def rerun(self, **changes: Any) -> Job:
-        """Submit the same work again as a new job.
+    def rerun(self, *, verify: bool = False, **changes: Any) -> Job:
+        """Submit the same work again as a new job, with the same seed.
 
         Parameters
         ----------
+        verify : bool, default False
+            Wait for it and compare: an error if it does not give what this job gave.
         **changes
             Options to change, such as ``name``, ``priority`` or ``timeout``.
+
+        Raises
+        ------
+        NotReproduced
+            With ``verify``: the results differ (code ``NOT_REPRODUCED``).
         """
-        return self._manager.rerun(self._id, **changes)
+        return self._manager.rerun(self._id, verify=verify, **changes)
 
     def retry(self, **changes: Any) -> Job:
         """Try a failed or cancelled job again, as a new job that takes over what this one had finished.

@@ -19,6 +19,7 @@ from jobnb import config, results, submission
 from jobnb.coroutines import Coroutines
 from jobnb.daemon import EMBEDDED, Daemon
 from jobnb.errors import (
+    NotReproduced,
     ServiceUnavailable,
     UnknownName,
     UsageProblem,
@@ -314,9 +315,20 @@ class JobManager(Coroutines):
             self.daemon.ensure()
         return job
 
-    def rerun(self, job_id: str, **changes: Any) -> Job:
-        """Submit a job's work again, all of it, as a new job linked to the old; ``changes`` are options."""
-        return self._hand_in(submission.again(self.store, self._cluster, self.record(job_id), changes))
+    def rerun(self, job_id: str, *, verify: bool = False, **changes: Any) -> Job:
+        """Submit a job's work again, all of it, as a new job linked to the old; see `Job.rerun`."""
+        old = self.record(job_id)
+        if verify and old.status is not Status.COMPLETED:
+            raise UsageProblem(f"job {job_id} is {old.status}; only a completed job can be verified.")
+        job = self._hand_in(submission.again(self.store, self._cluster, old, changes))
+        if verify:
+            self.result(job.id)
+            if not results.same(old.plan, self.store.tasks.results(job_id), self.store.tasks.results(job.id)):
+                raise NotReproduced(
+                    f"job {job.id} did the work of job {job_id} again and gave another result. Does it depend on the "
+                    "time, on files, or on random numbers of another source than random and numpy.random?"
+                )
+        return job
 
     def retry(self, job_id: str, **changes: Any) -> Job:
         """Try a job again that failed or was cancelled, as a new job that takes over what was finished.

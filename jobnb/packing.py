@@ -25,6 +25,7 @@ from typing import Any
 import cloudpickle
 
 from jobnb.errors import Unpicklable
+from jobnb.revision import revision
 
 #: Arrays from this size on become blobs.
 ARRAY_BYTES = 1_000_000
@@ -147,7 +148,7 @@ def versions() -> dict[str, str]:
 
 
 def snapshot(seed: int | None, source: Callable[..., Any] | type | None) -> dict[str, Any]:
-    """Return what is needed to run a job again: surroundings, versions, seed and the function's source."""
+    """Return what is needed to run a job again: surroundings, versions, seed, source, git commit."""
     try:
         cwd = os.getcwd()
     except FileNotFoundError:
@@ -158,6 +159,7 @@ def snapshot(seed: int | None, source: Callable[..., Any] | type | None) -> dict
         "versions": versions(),
         "seed": secrets.randbelow(2**32) if seed is None else seed,
         "source": _source(source),
+        "git": revision(cwd),
     }
 
 

@@ -178,7 +178,7 @@ class JobMagics(Magics):
 
     def _rerun(self, said: grammar.Parsed) -> Job:
         out = self._out(said)
-        changes = said.job_options()
+        changes: dict[str, Any] = dict(said.job_options())
         self._options(said)  # refuses a bad value before anything is submitted
         return self._made(self._manager.rerun(self._one(said).id, **changes), out)
 

@@ -9,6 +9,7 @@ import pytest
 import service_kit as kit
 
 from jobnb import GiveUp, Hooks, JobFailed, JobManager, Retry, RetryLater, Status
+from jobnb.errors import NotReproduced
 from jobnb.job import Event, Job
 from jobnb.option import Options
 from jobnb.work import Failed
@@ -174,3 +175,34 @@ def test_listeners_hear_what_happens(shared: JobManager) -> None:
     kit.until(lambda: good.done() and bad.done())
     assert {heard.get(timeout=20), heard.get(timeout=20)} == {(good.id, "completed"), (bad.id, "failed")}
     off()
+
+
+def draw() -> list[float]:
+    import random
+
+    import numpy as np
+
+    return [random.random(), float(np.random.normal())]
+
+
+def now() -> int:
+    import time
+
+    return time.time_ns()
+
+
+def test_a_rerun_can_prove_that_a_result_is_reproducible(shared: JobManager) -> None:
+    job = shared.submit(draw)
+    first = job.result(30)
+    assert job.rerun(verify=True).result() == first
+    assert shared.submit(draw).result(30) != first
+    other = shared.submit(now)
+    other.wait(30)
+    with pytest.raises(NotReproduced, match="another result"):
+        other.rerun(verify=True)
+
+
+def test_the_snapshot_names_the_commit(shared: JobManager) -> None:
+    snapshot = shared.submit(kit.add, (1,)).snapshot
+    assert set(snapshot) >= {"cwd", "sys_path", "versions", "seed", "source", "git"}
+    assert "def add" in snapshot["source"]
