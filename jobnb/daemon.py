@@ -74,6 +74,11 @@ class Daemon:
             It did not leave in time.
         """
         lease = self.lease()
+        while lease is None and self._pid:
+            # One that was started here a moment ago cannot be asked before it is in charge.
+            time.sleep(0.02)
+            self._reap()
+            lease = self.lease()
         if lease is None or not self.store.leases.request_stop(self.cluster, now=now):
             return False
         ends = time.monotonic() + STOP_SECONDS

@@ -125,6 +125,9 @@ class JobManager(Coroutines):
                 from jobnb.service import cluster as clusters
 
                 address = os.fspath(cluster)
+                if address.endswith(".json"):
+                    # The service has a working directory of its own.
+                    address = os.path.abspath(address)
                 clusters.remote(address).close()
                 self._leave_thread()
                 self._cluster = address
@@ -537,7 +540,12 @@ class JobManager(Coroutines):
 
     def cancel(self, job_id: str) -> bool:
         """Ask for a job's end; False if it had ended. A running one is dead within a second."""
-        return self.store.jobs.request_cancel(job_id, submission.who())
+        if not self.store.jobs.request_cancel(job_id, submission.who()):
+            return False
+        if self._thread is None and not self.record(job_id).status.final:
+            # One that runs is ended by a service; the one that ran it may be gone.
+            self.daemon.ensure()
+        return True
 
     def service_gave_up(self) -> bool:
         """Tell whether a service that was started here has ended without ever being in charge."""
