@@ -221,7 +221,11 @@ class Courier:
         payload: Any = self._work.get(job.id)
         if payload is None:
             payload = self._work[job.id] = self.store.blobs.get(job.payload)
-        if len(payload) > INLINE_BYTES:
+        if len(payload) > INLINE_BYTES and shared:
+            # The supervisor reads it from the store. A task that depends on data goes where the data is, busy or
+            # not, and the embedded cluster does not steal it from there.
+            payload = b""
+        elif len(payload) > INLINE_BYTES:
             if "work" not in known:
                 known["work"] = self.cluster.client.scatter(payload, hash=False, timeout=SCATTER_SECONDS)
             payload = known["work"]

@@ -266,7 +266,7 @@ class Dispatcher:
             if ledger is None or not self._has_place(ledger):
                 break
             # A second task per place only hides the round trip; it must not make the pieces smaller.
-            places = max(1, min(free, self._slots - len(ledger.running)))
+            places = max(1, min(free, self._slots - len(ledger.running)) if ledger.pace is None else self._slots)
             handed = ledger.hand_out(places)
             if handed is None:
                 break

@@ -16,6 +16,8 @@ from jobnb.research.summary import fold
 TASK_SECONDS = 0.4
 #: The first tasks of a job, whose pace is not known: short, so that the cut soon fits.
 PROBE_SECONDS = 0.15
+#: The shortest task at the end of a job.
+LEAST_SECONDS = 0.06
 #: Less work than this goes out as one task.
 WHOLE_SECONDS = 0.3
 #: Points of the line that shows how the best value grew.
@@ -52,7 +54,10 @@ def cut(plan: Mapping[str, Any], *, left: int, slots: int, pace: float | None) -
     if pace * left <= WHOLE_SECONDS:
         return Cut(items=left, budget=2 * WHOLE_SECONDS)
     fitting = max(1, int(TASK_SECONDS / max(pace, 1e-9)))
-    return Cut(items=min(share, fitting), budget=2 * TASK_SECONDS)
+    if slots > 1:
+        # Half a share, so that tasks get shorter toward the end and the places end at about the same time.
+        share = max(-(-share // 2), int(LEAST_SECONDS / max(pace, 1e-9)), 1)
+    return Cut(items=min(share, fitting, left), budget=2 * TASK_SECONDS)
 
 
 def blend(pace: float | None, seconds: float, items: int) -> float | None:

@@ -24,7 +24,7 @@ from jobnb.worker.client import access
 from jobnb.worker.host import host
 from jobnb.worker.output import LogRing
 from jobnb.worker.relay import Relay
-from jobnb.worker.request import TaskError, TaskOutcome, TaskRequest
+from jobnb.worker.request import State, TaskError, TaskOutcome, TaskRequest
 from jobnb.worker.slot import Slot
 from jobnb.worker.supervision import Supervision
 from jobnb.worker.verdict import Stop
@@ -44,7 +44,7 @@ def run_task(request: bytes, payload: bytes, *data: bytes) -> bytes:
     request
         A packed `TaskRequest`.
     payload
-        The pickled `jobnb.work.Work`; only the child unpickles it.
+        The pickled `jobnb.work.Work`; only the child unpickles it. Empty where it is read from the store's disk.
     *data
         The contents of the request's ``blobs``, in order, when this host does not share the store's disk.
 
@@ -68,6 +68,11 @@ def run_task(request: bytes, payload: bytes, *data: bytes) -> bytes:
             return before
         if not _claimed(paper):
             return _lost(asked, "an earlier run of this attempt ended without an outcome: its worker died.").pack()
+    if not payload and shared and asked.blob_dir is not None:
+        try:
+            payload = (Path(asked.blob_dir) / asked.payload_hash).read_bytes()
+        except OSError as error:
+            return _missing(asked, f"the job's work cannot be read from the store ({error}).").pack()
     outcome = _run(asked, payload, data, worker, key, shared)
     packed = outcome.pack()
     if paper is not None:
@@ -178,15 +183,23 @@ def _asker(worker: Worker | None, key: str) -> Callable[[], Stop | None]:
 
 
 def _lost(asked: TaskRequest, message: str) -> TaskOutcome:
+    return _unrun(asked, "lost", TaskError(code="WORKER_LOST", message=message))
+
+
+def _missing(asked: TaskRequest, message: str) -> TaskOutcome:
+    return _unrun(asked, "failed", TaskError(code=BlobMissing.code, type="BlobMissing", message=message))
+
+
+def _unrun(asked: TaskRequest, state: State, error: TaskError) -> TaskOutcome:
     now = time.time_ns() // 1000
     return TaskOutcome(
         job=asked.job,
         task=asked.task,
         attempt=asked.attempt,
-        state="lost",
+        state=state,
         start=asked.start,
         stop=asked.start,
-        error=TaskError(code="WORKER_LOST", message=message).as_map(),
+        error=error.as_map(),
         started_at=now,
         finished_at=now,
         host=socket.gethostname(),
