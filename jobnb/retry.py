@@ -33,7 +33,19 @@ class RetryLater(Exception):
 
 
 class GiveUp(Exception):
-    """The job says that another attempt is useless."""
+    """The job says that another attempt is useless.
+
+    Parameters
+    ----------
+    message : str
+        Why, for the card; that of the exception it was raised from by default.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(*[message] if message else [])
+
+    def __str__(self) -> str:
+        return super().__str__() or "the job gave up: another attempt would be useless."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import cloudpickle
 
+from jobnb.retry import RetryLater
+
 if TYPE_CHECKING:
     from jobnb.worker.context import JobContext
 
@@ -113,7 +115,8 @@ class MapWork:
     on_error
         ``"fail"``: a task ends before an item that raises, and fails when that is its first one, so that a failure
         costs no finished item and is always that of the failed task's first item. ``"record"``: a `Failed` takes the
-        item's place and the map goes on. A value that cannot be pickled is an error like any other.
+        item's place and the map goes on; a `RetryLater` is not recorded, but ends the task as with ``"fail"``. A value
+        that cannot be pickled is an error like any other.
     """
 
     fn: Callable[..., Any]
@@ -131,7 +134,7 @@ class MapWork:
             try:
                 value = call(self.fn, (self.items[i],), {})
             except Exception as error:
-                if self.on_error == "record":
+                if self.on_error == "record" and not isinstance(error, RetryLater):
                     value = Failed.of(error, traceback=failed < TRACEBACKS_KEPT)
                     failed += 1
                 elif values:

@@ -14,8 +14,20 @@ PASSING_CODES = frozenset({"NETWORK_ERROR", "API_ERROR"})
 PASSING_NAMES = frozenset({"OSError", "ConnectionError", "TimeoutError"})
 #: OS errors that will be the same next time.
 LASTING_NAMES = frozenset(
-    {"FileNotFoundError", "FileExistsError", "IsADirectoryError", "NotADirectoryError", "PermissionError"}
+    {
+        "FileNotFoundError",
+        "FileExistsError",
+        "IsADirectoryError",
+        "NotADirectoryError",
+        "PermissionError",
+        # A server answered, and not that it is overloaded (API_ERROR); requests and urllib call it an OSError.
+        "HTTPError",
+    }
 )
+#: The bases of exceptions are told up to these, which have nearly all of them below.
+EVERYBODYS_NAMES = frozenset({"Exception", "BaseException"})
+#: Exceptions that are not below ``Exception``.
+BASE_NAMES = frozenset({"SystemExit", "KeyboardInterrupt", "GeneratorExit"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +75,10 @@ def decide(
 
 def _passes(policy: Retry, error: Mapping[str, Any], failures: int) -> bool:
     code = str(error.get("code", ""))
-    names = {code, *str(error.get("bases", "")).split()}
+    bases = str(error.get("bases") or "").split()
+    names = {code, *bases}
+    if bases:
+        names |= EVERYBODYS_NAMES if names.isdisjoint(BASE_NAMES) else {"BaseException"}
     if names & set(policy.never):
         return False
     if code == "TIMEOUT_ERROR" and policy.timeout_factor > 1:
@@ -73,6 +88,6 @@ def _passes(policy: Retry, error: Mapping[str, Any], failures: int) -> bool:
     if code == "MEMORY_ERROR":
         # Perhaps a neighbour took it; twice is no accident.
         return failures == 1
-    if names & LASTING_NAMES:
-        return False
-    return code in PASSING_CODES or bool(names & PASSING_NAMES)
+    if code in PASSING_CODES:
+        return True
+    return bool(names & PASSING_NAMES) and names.isdisjoint(LASTING_NAMES)

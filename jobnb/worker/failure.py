@@ -16,12 +16,14 @@ from importlib import metadata
 from pathlib import Path
 
 from jobnb.retry import GiveUp
-from jobnb.worker.kind import bases_of, code_of, retry_of
+from jobnb.worker.kind import bases_of, code_of, missing_variable, retry_of
 from jobnb.worker.request import TaskError
 
 _MAX_FRAMES = 20
 _MAX_CHARACTERS = 8_000
 _MAX_MESSAGE = 2_000
+#: A chain of causes may be a ring.
+_MAX_CAUSES = 10
 _HERE = str(Path(__file__).parent)
 _OURS = frozenset(str(Path(__file__).parent.parent / name) for name in ("work.py", "notebook/cell.py"))
 
@@ -123,14 +125,16 @@ def _type_name(error: BaseException) -> str:
 
 
 def _text(error: BaseException) -> str:
+    for _ in range(_MAX_CAUSES):
+        if not isinstance(error, GiveUp) or any(error.args) or error.__cause__ is None:
+            break
+        error = error.__cause__
     try:
         text = str(error)
     except Exception as broken:  # noqa: BLE001 - __str__ is user code
         return f"<its message cannot be shown: {type(broken).__name__}>"
     if isinstance(error, SystemExit):
         text = f"the job called sys.exit({error.code!r})"
-    if not text and isinstance(error, GiveUp) and error.__cause__ is not None:
-        return _text(error.__cause__)
     return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "…"
 
 
@@ -140,6 +144,11 @@ def _hint(error: BaseException, cwd: str | None) -> str:
         return (
             f"The job ran in {place}. A module of yours must be there or on the path that was sent along; "
             "a package must be installed on the workers."
+        )
+    if (variable := missing_variable(error)) is not None:
+        return (
+            f"The environment variable {variable!r} is not set where the job ran: its process has those of the Dask "
+            "worker, not the notebook's. Set it there and restart the service, or pass the value as an argument."
         )
     if isinstance(error, SystemExit):
         return "Return from the function instead of calling sys.exit()."

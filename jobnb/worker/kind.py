@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import socket
 
 from jobnb.errors import JobnbError
@@ -31,6 +32,11 @@ _NETWORK_NAMES = frozenset(
         "TransportError",
     }
 )
+#: Answers of a server that may be another one soon: "too many requests", and what is its own fault.
+_TOO_MANY_REQUESTS = 429
+_SERVER_ERRORS = range(500, 600)
+#: What runs when a missing environment variable is looked up.
+_ENVIRONMENT_LOOKUP = getattr(type(os.environ).__getitem__, "__code__", None)
 #: Bases that every exception has: naming them would say nothing.
 _EVERYBODYS = frozenset({Exception, BaseException, object})
 #: A chain of causes may be a ring.
@@ -57,7 +63,25 @@ def code_of(error: BaseException) -> str:
         return error.code
     if isinstance(error, MemoryError):
         return "MEMORY_ERROR"
+    if _is_configuration(error):
+        return "CONFIGURATION_ERROR"
+    status = _http_status(error)
+    if status == _TOO_MANY_REQUESTS or status in _SERVER_ERRORS:
+        return "API_ERROR"
     return "NETWORK_ERROR" if _is_network(error) else "USER_ERROR"
+
+
+def missing_variable(error: BaseException) -> str | None:
+    """Return the name of the environment variable that was looked up in vain, or None for any other error."""
+    if not isinstance(error, KeyError) or error.__traceback__ is None:
+        return None
+    innermost = error.__traceback__
+    while innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    if innermost.tb_frame.f_code is not _ENVIRONMENT_LOOKUP:
+        return None
+    name = error.args[0] if error.args else ""
+    return os.fsdecode(name) if isinstance(name, str | bytes) else ""
 
 
 def bases_of(error: BaseException) -> str:
@@ -98,11 +122,30 @@ def _seconds(after: object) -> str:
     return f"{after:.12g}" if usable else "later"
 
 
-def _said(error: BaseException, name: str) -> object:
+def _said(error: object, name: str) -> object:
     try:
         return getattr(error, name, None)
     except Exception:  # noqa: BLE001 - a property of the user's exception is user code
         return None
+
+
+def _is_configuration(error: BaseException) -> bool:
+    # By name: a job that read no such file has not imported the module.
+    return missing_variable(error) is not None or any(
+        base.__module__ == "configparser" and base.__name__ == "Error" for base in type(error).__mro__
+    )
+
+
+def _http_status(error: BaseException) -> int | None:
+    """Return the status of the answer that an exception of an HTTP library carries; None if it carries none."""
+    if not isinstance(error, Exception):
+        return None  # SystemExit has a code, too.
+    response = _said(error, "response")
+    for holder, name in ((response, "status_code"), (response, "status"), (error, "status"), (error, "code")):
+        status = None if holder is None else _said(holder, name)
+        if isinstance(status, int) and not isinstance(status, bool):
+            return int(status)
+    return None
 
 
 def _is_network(error: BaseException) -> bool:

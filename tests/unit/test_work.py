@@ -8,6 +8,7 @@ import cloudpickle
 import pytest
 
 from jobnb import work as jobnb_work
+from jobnb.retry import GiveUp, RetryLater
 from jobnb.work import CallWork, ExecutorCall, Failed, Hooked, MapWork, load_call, load_map
 
 
@@ -68,6 +69,25 @@ def test_recorded_failures_stand_in_their_places() -> None:
     assert (values[3].error, values[3].type) == ("three", "ValueError")
     assert "in half" in values[3].traceback
     assert "work.py" not in values[3].traceback.replace("test_work.py", "")
+
+
+def busy(x: int) -> int:
+    if x == 2:
+        raise RetryLater("busy")
+    if x == 4:
+        raise GiveUp
+    return x
+
+
+def test_who_asks_to_be_tried_again_is_not_recorded_as_failed() -> None:
+    work = MapWork(fn=busy, items=range(6), on_error="record")
+    part = work.run(0, 6, None, nothing)
+    assert (part.stop, part.failed, load_map([part.result])) == (2, 0, [0, 1])
+    with pytest.raises(RetryLater):
+        work.run(2, 6, None, nothing)
+    rest = work.run(3, 6, None, nothing)
+    assert (rest.stop, rest.failed) == (6, 1)
+    assert load_map([rest.result])[1].error == "the job gave up: another attempt would be useless."
 
 
 def locked(x: int) -> object:

@@ -71,6 +71,23 @@ def test_on_and_never() -> None:
     assert decide(wanted, error("NETWORK_ERROR"), failures=1, drawn=0.0) is None
 
 
+@pytest.mark.parametrize("word", [Exception, BaseException, "Exception"])
+def test_exception_means_every_exception(word: type[BaseException] | str) -> None:
+    for bases in ("KeyError LookupError", "Mine", "FileNotFoundError OSError"):
+        assert decide(Retry(on=word), error(bases=bases), failures=1, drawn=0.0) is not None
+        assert decide(Retry(never=word), error("NETWORK_ERROR", bases), failures=1, drawn=0.0) is None
+    # A death or a timeout is no exception.
+    assert decide(Retry(on=word), error("CHILD_CRASHED"), failures=1, drawn=0.0) is None
+    leaves = decide(Retry(on=word), error(bases="SystemExit"), failures=1, drawn=0.0)
+    assert (leaves is not None) is (word is BaseException)
+
+
+def test_the_answer_of_a_server_is_not_a_broken_connection() -> None:
+    answered = "HTTPError RequestException OSError"
+    assert decide(POLICY, error("USER_ERROR", answered), failures=1, drawn=0.5) is None
+    assert decide(POLICY, error("API_ERROR", answered), failures=1, drawn=0.5) is not None
+
+
 def test_a_job_that_ran_out_of_time_gets_more_of_it() -> None:
     again = decide(Retry(timeout_factor=3), error("TIMEOUT_ERROR"), failures=1, drawn=0.0, timeout=10.0)
     assert again is not None

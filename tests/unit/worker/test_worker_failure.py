@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import configparser
 import errno
+import http
+import io
+import os
 import urllib.error
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,6 +75,71 @@ def test_a_connection_error_of_requests_has_no_answer():
     assert failure.code_of(error(object())) == "USER_ERROR"
 
 
+class Answered(Exception):
+    def __init__(self, **said):
+        super().__init__("x")
+        self.__dict__.update(said)
+
+
+def status_of_aiohttp(status):
+    class ClientResponseError(Exception):
+        def __init__(self):
+            super().__init__("x")
+            self.status = status
+
+        @property
+        def code(self):
+            raise DeprecationWarning
+
+    return ClientResponseError()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Answered(response=SimpleNamespace(status_code=503)), "API_ERROR"),
+        (Answered(response=SimpleNamespace(status_code=429)), "API_ERROR"),
+        (Answered(response=SimpleNamespace(status_code=404)), "USER_ERROR"),
+        (Answered(response=SimpleNamespace(status=http.HTTPStatus.BAD_GATEWAY)), "API_ERROR"),
+        (Answered(status=500), "API_ERROR"),
+        (Answered(code=599), "API_ERROR"),
+        (Answered(code=600), "USER_ERROR"),
+        (Answered(code="500"), "USER_ERROR"),
+        (Answered(code=True, response=object()), "USER_ERROR"),
+        (Answered(status=500, error_code="MINE"), "MINE"),
+        (status_of_aiohttp(502), "API_ERROR"),
+        (status_of_aiohttp(403), "USER_ERROR"),
+        (urllib.error.HTTPError("http://x", 503, "x", None, io.BytesIO()), "API_ERROR"),
+        (urllib.error.HTTPError("http://x", 404, "x", None, io.BytesIO()), "USER_ERROR"),
+        (SystemExit(500), "USER_ERROR"),
+        (configparser.NoSectionError("x"), "CONFIGURATION_ERROR"),
+    ],
+)
+def test_answers_of_servers_and_configuration(error, code):
+    assert failure.code_of(error) == code
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda: os.environ["JOBNB_NO_SUCH"],
+        lambda: os.environb[b"JOBNB_NO_SUCH"],
+        lambda: os.environ.pop("JOBNB_NO_SUCH"),
+    ],
+)
+def test_a_missing_environment_variable(look):
+    found = failure.describe(caught(look))
+    assert found.code == "CONFIGURATION_ERROR"
+    assert "'JOBNB_NO_SUCH' is not set where the job ran" in found.hint
+
+
+@pytest.mark.parametrize("look", [lambda: {}["x"], lambda: dict(os.environ)["JOBNB_NO_SUCH"]])
+def test_other_missing_keys(look):
+    found = failure.describe(caught(look))
+    assert (found.code, found.hint) == ("USER_ERROR", "")
+    assert failure.code_of(KeyError("never raised")) == "USER_ERROR"
+
+
 def given_up(message: str, cause: BaseException | None) -> BaseException:
     def fn():
         raise GiveUp(message) from cause
@@ -117,6 +187,10 @@ def test_a_broken_exception_can_be_described():
 
 
 def test_giving_up_without_a_word_keeps_the_words_of_the_cause():
+    assert "another attempt would be useless" in failure.describe(GiveUp()).message
+    ring = given_up("", None)
+    ring.__cause__ = ring
+    assert failure.describe(ring).message
     assert failure.describe(given_up("", ValueError("404"))).message == "404"
     assert failure.describe(given_up("gone for good", ValueError("404"))).message == "gone for good"
 
