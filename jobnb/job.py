@@ -222,9 +222,10 @@ class Job:
     id: ``jobnb.get(id)``.
     """
 
-    def __init__(self, job_id: str, manager: JobManager) -> None:
+    def __init__(self, job_id: str, manager: JobManager, *, duplicate: bool = False) -> None:
         self._id = job_id
         self._manager = manager
+        self._duplicate = duplicate
         #: Set by the magic when it has just drawn this job's card, so that the cell's last line does not
         #: draw it again; the execution count of that cell.
         self._drawn_in: int | None = None
@@ -233,6 +234,11 @@ class Job:
     def id(self) -> str:
         """The job's id; any unambiguous beginning of it works wherever an id is asked for."""
         return self._id
+
+    @property
+    def duplicate(self) -> bool:
+        """True on what a submit returned whose ``unique`` key was taken: this is the job that has the key."""
+        return self._duplicate
 
     @property
     def record(self) -> JobRecord:

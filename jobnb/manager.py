@@ -312,7 +312,8 @@ class JobManager(Coroutines):
         return self._hand_in(submission.new_job(self.store, self._cluster, work, kind, options, **more))
 
     def _hand_in(self, new: NewJob) -> Job:
-        job = Job(self.store.jobs.add(new), self)
+        accepted = self.store.jobs.accept(new)
+        job = Job(accepted.id, self, duplicate=not accepted.new)
         if self._thread is None:
             # A service that does not start is told to whoever looks or waits: the job itself is accepted.
             self.daemon.ensure()

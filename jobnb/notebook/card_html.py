@@ -27,6 +27,7 @@ def render(
     buttons: int = 0,
     pace: Eta | None = None,
     grow_from: float | None = None,
+    notice: str = "",
     trouble: str = "",
 ) -> str:
     """Return a job's card.
@@ -45,12 +46,16 @@ def render(
         How fast the job goes; measured from its start otherwise.
     grow_from : float, optional
         The share, 0 to 1, from which the bar grows to where it is.
+    notice : str, default ""
+        What is to be said of this card alone, such as that its job was there already.
     trouble : str, default ""
         What the viewer itself has to say, such as a service that does not start.
     """
     job = view.job
     word = look.state_word(job)
     body = _body(view, live=live, pace=pace, grow_from=grow_from)
+    if notice:
+        body += f'<p class="jn-notice">{escape(notice)}</p>'
     if trouble:
         body += f'<p class="jn-trouble">{escape(trouble)}</p>'
     lead = f"jn-b{min(buttons, 2)} " if buttons else ""
@@ -96,7 +101,8 @@ def _body(view: JobView, *, live: bool, pace: Eta | None, grow_from: float | Non
         case Status.RUNNING:
             return _running(view, pace, grow_from if live else None)
         case Status.RETRYING:
-            return _failure(view, words.retrying_line(view), live)
+            said, clock = words.retrying(view)
+            return _failure(view, escape(said) + (f" <b>{clock}</b>" if clock else ""), live)
         case Status.COMPLETED:
             return _completed(view)
         case Status.FAILED:
@@ -156,7 +162,7 @@ def _failure(view: JobView, next_step: str, live: bool) -> str:
     if error and error.where:
         said.append(f"in <code>{escape(error.where)}</code>")
     if next_step:
-        said.append(escape(next_step))
+        said.append(next_step)
     out = f'<p><span class="jn-code">{escape(code)}</span> {look.DOT.join(said)}</p>'
     if error and error.hint:
         out += f"<p>{escape(error.hint)}</p>"

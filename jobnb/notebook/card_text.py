@@ -63,7 +63,15 @@ def _head(view: JobView, colour: bool) -> str:
     )
 
 
-def render(view: JobView, *, colour: bool = False, pace: Eta | None = None, trouble: str = "", width: int = 100) -> str:
+def render(
+    view: JobView,
+    *,
+    colour: bool = False,
+    pace: Eta | None = None,
+    notice: str = "",
+    trouble: str = "",
+    width: int = 100,
+) -> str:
     """Return a job's card as lines of text.
 
     Parameters
@@ -74,14 +82,13 @@ def render(view: JobView, *, colour: bool = False, pace: Eta | None = None, trou
         Put in terminal colours; say True only where a terminal reads it.
     pace : Eta, optional
         How fast the job goes; measured from its start otherwise.
-    trouble : str, default ""
-        What the viewer itself has to say.
+    notice, trouble : str, default ""
+        What is to be said of this card alone, and what the viewer itself has to say.
     width : int, default 100
         Log lines are cut at this many characters.
     """
     lines = [_head(view, colour), *(f"  {line}" for line in _body(view, colour, pace, width))]
-    if trouble:
-        lines.append(f"  {one_line(trouble)}")
+    lines += [f"  {one_line(said)}" for said in (notice, trouble) if said]
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ carries out, because their callbacks may run on any thread. It must never import
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import math
 import shutil
@@ -15,7 +16,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jobnb.job import Job, JobView
+from jobnb.errors import UsageProblem
+from jobnb.job import Job, JobView, Status
 from jobnb.notebook import card_html, card_text, delivery, ui, words
 from jobnb.notebook.budget import Budget
 from jobnb.notebook.eta import Eta
@@ -48,6 +50,10 @@ class Source(ui.Watched, Protocol):
         """Ask for a job to be stopped."""
         ...
 
+    def retry(self, job_id: str) -> Job:
+        """Make the next attempt of a job due now."""
+        ...
+
 
 class Handle(Protocol):
     """What IPython's ``DisplayHandle`` can do for a card."""
@@ -65,9 +71,10 @@ def metadata(job_id: str) -> dict[str, dict[str, str]]:
     return {"jobnb": {"job": job_id}}
 
 
-def bundle(view: JobView, *, live: bool) -> dict[str, Any]:
+def bundle(view: JobView, *, live: bool, notice: str = "") -> dict[str, Any]:
     """Return a card as a mime bundle without widgets: what a saved notebook shows."""
-    return {"text/html": card_html.render(view, live=live), "text/plain": card_text.render(view)}
+    html = card_html.render(view, live=live, notice=notice)
+    return {"text/html": html, "text/plain": card_text.render(view, notice=notice)}
 
 
 #: Set while a cell runs; and the final cards that were sent while none did. Who executes a notebook without a page
@@ -105,16 +112,32 @@ class Card:
         The display to leave the final HTML in.
     face : Face or None
         The widgets; without them (no ipywidgets) the display itself is updated.
+    notice : str, default ""
+        What this card says besides, as long as it is drawn.
     """
 
-    def __init__(self, manager: Source, job_id: str, *, after: float, handle: Handle | None, face: Face | None) -> None:
+    #: A card is of a job that is to end: see `ui.Watcher.needs_service`.
+    needs_service = True
+
+    def __init__(
+        self,
+        manager: Source,
+        job_id: str,
+        *,
+        after: float,
+        handle: Handle | None,
+        face: Face | None,
+        notice: str = "",
+    ) -> None:
         self._manager = manager
         self._job_id = job_id
         self._after = after
         self._handle = handle
         self._face = face
+        self._notice = notice
         self._shown = False
-        self._wish = threading.Event()
+        self._cancel_wish = threading.Event()
+        self._retry_wish = threading.Event()
         self._key = ""
         self._share: float | None = None
         self._pace: Eta | None = None
@@ -133,17 +156,17 @@ class Card:
 
     def on_cancel(self, _button: object = None) -> None:
         """Note that Cancel was pressed; the callback may run on any thread, so no more than that."""
-        self._wish.set()
+        self._cancel_wish.set()
+        ui.get().wake()
+
+    def on_retry(self, _button: object = None) -> None:
+        """Note that Retry now was pressed."""
+        self._retry_wish.set()
         ui.get().wake()
 
     def tick(self, now: float, moved: bool, trouble: str) -> bool:
         """See `ui.Watcher.tick`."""
-        wished = self._wish.is_set()
-        if wished:
-            self._wish.clear()
-            if self._face is not None:
-                self._face.press()
-            self._manager.cancel(self._job_id)
+        wished = self._carry_out()
         if not (wished or moved or now >= self._look_at or trouble != self._trouble):
             return False
         view = self._manager.view(self._job_id, log_lines=LOG_LINES)
@@ -151,8 +174,8 @@ class Card:
             return self._finish(view, now)
         self._trouble = trouble
         elapsed = view.job.elapsed(view.now)
-        # The clock on the card ticks once a second even when nothing else moves.
-        self._look_at = now + 1.0 - elapsed % 1.0
+        # The clocks on the card tick once a second even when nothing else moves.
+        self._look_at = now + words.next_second(view)
         if not self._shown:
             if elapsed < self._after:
                 self._look_at = now + self._after - elapsed
@@ -166,9 +189,29 @@ class Card:
         self._draw(view, now)
         return False
 
+    def _carry_out(self) -> bool:
+        """Do what the buttons were pressed for; return True if there was anything."""
+        cancel, retry = self._cancel_wish.is_set(), self._retry_wish.is_set()
+        if cancel:
+            self._cancel_wish.clear()
+            if self._face is not None:
+                self._face.press()
+            self._manager.cancel(self._job_id)
+        if retry:
+            self._retry_wish.clear()
+            # The press may have come late: a job that has failed for good would be submitted anew.
+            view = self._manager.view(self._job_id, log_lines=0)
+            if not cancel and view.job.status is Status.RETRYING:
+                with contextlib.suppress(UsageProblem):  # begun between these two lines
+                    self._manager.retry(self._job_id)
+        return cancel or retry
+
     def _draw(self, view: JobView, now: float) -> None:
         self._pace = words.pace(view, self._pace)
-        key = card_html.render(view, live=True, style=False, pace=self._pace, trouble=self._trouble)
+        retrying = view.job.status is Status.RETRYING and not view.job.cancel_requested
+        key = card_html.render(
+            view, live=True, style=False, pace=self._pace, notice=self._notice, trouble=self._trouble
+        )
         if key == self._key:
             return
         share = words.running(view, self._pace).share
@@ -176,9 +219,10 @@ class Card:
             view,
             live=True,
             style=self._face is None,
-            buttons=1 if self._face is not None else 0,
+            buttons=0 if self._face is None else 2 if retrying else 1,
             pace=self._pace,
             grow_from=self._share,
+            notice=self._notice,
             trouble=self._trouble,
         ).replace(card_html.PHASE, f"--jn-phase:-{now % _PULSE:.2f}s", 1)
         if not _budget.take(len(html), now):
@@ -187,14 +231,15 @@ class Card:
         if self._face is not None:
             if view.job.cancel_requested:
                 self._face.press()
+            self._face.offer_retry(retrying)
             self._face.draw(html)
         else:
-            self._update({"text/html": html, "text/plain": card_text.render(view)})
+            self._update({"text/html": html, "text/plain": card_text.render(view, notice=self._notice)})
         self._key, self._share, self._sent_at = key, share, now
 
     def _finish(self, view: JobView, now: float) -> bool:
         extra = delivery.notes.get(self._job_id, "")
-        final = card_html.render(view, live=False, style=False, trouble=extra)
+        final = card_html.render(view, live=False, style=False, notice=self._notice, trouble=extra)
         if not _budget.take(2 * len(final) + len(STYLE), now):
             # A hundred jobs that end together are drawn over some seconds rather than dropped by the server.
             self._look_at = now
@@ -203,7 +248,8 @@ class Card:
         if self._face is not None:
             self._face.settle(final)
             keep(self._face)
-        data = {"text/html": STYLE + final, "text/plain": card_text.render(view, trouble=extra)}
+        plain = card_text.render(view, notice=self._notice, trouble=extra)
+        data = {"text/html": STYLE + final, "text/plain": plain}
         self._update(data)
         if not _cell_runs.is_set():
             _unseen.append((self, data))
@@ -270,14 +316,18 @@ def show(job: Job, *, again: bool = False) -> None:
     job._drawn_in = count
     if not in_notebook():
         view = job._manager.view(job.id, log_lines=LOG_LINES)
-        sys.stdout.write(text(view) + "\n")
+        sys.stdout.write(text(view, _notice(job, view)) + "\n")
         return
     _show_live(job)
 
 
-def text(view: JobView) -> str:
+def _notice(job: Job, view: JobView) -> str:
+    return words.taken_line(view.job) if job.duplicate and view.job.unique else ""
+
+
+def text(view: JobView, notice: str = "") -> str:
     """Return the text card for this process's output, in colour on a terminal."""
-    return card_text.render(view, colour=sys.stdout.isatty(), width=terminal_width())
+    return card_text.render(view, colour=sys.stdout.isatty(), width=terminal_width(), notice=notice)
 
 
 def terminal_width() -> int:
@@ -290,16 +340,17 @@ def _show_live(job: Job) -> None:
 
     manager = job._manager
     view = manager.view(job.id, log_lines=LOG_LINES)
+    notice = _notice(job, view)
     if view.job.status.final:
-        display(bundle(view, live=False), raw=True, metadata=metadata(job.id))
+        display(bundle(view, live=False, notice=notice), raw=True, metadata=metadata(job.id))
         return
-    card = Card(manager, job.id, after=progress_after(), handle=None, face=None)
+    card = Card(manager, job.id, after=progress_after(), handle=None, face=None, notice=notice)
     try:
-        face: Face | None = Face(card.on_cancel)
+        face: Face | None = Face(card.on_cancel, card.on_retry)
     except ImportError:
         # A kernel without ipywidgets: the display itself is updated, and there is no button.
         face = None
-    data = bundle(view, live=True)
+    data = bundle(view, live=True, notice=notice)
     if face is not None:
         data[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": face.model_id}
     elif view.job.elapsed(view.now) < progress_after():

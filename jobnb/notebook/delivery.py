@@ -33,6 +33,9 @@ class Delivery:
         #: Why the results did not come, once that is known.
         self.error = ""
 
+    #: The job it waits for is to end: see `ui.Watcher.needs_service`.
+    needs_service = True
+
     @property
     def manager(self) -> ui.Watched:
         """Whose job it is."""

@@ -18,25 +18,29 @@ KEEP_ENDED = 50
 
 
 class Face:
-    """The widgets of one card: a style that never changes, one HTML, and the Cancel button.
+    """The widgets of one card: a style that never changes, one HTML, and the buttons Retry now and Cancel.
 
     Created where the job is shown, touched only by the UI thread afterwards.
     """
 
-    def __init__(self, on_cancel: Any) -> None:
+    def __init__(self, on_cancel: Any, on_retry: Any) -> None:
         import ipywidgets
 
         self._sheet = ipywidgets.HTML(STYLE, layout=ipywidgets.Layout(display="none"))
         self._html = ipywidgets.HTML("")
         self._cancel = ipywidgets.Button(description="Cancel", tooltip="stop this job")
-        self._buttons = ipywidgets.HBox([self._cancel])
+        # Only of use, and only seen, while a job waits for its next attempt.
+        self._retry = ipywidgets.Button(description="Retry now", tooltip="do not wait for the next attempt")
+        self._retry.layout.display = "none"
+        self._buttons = ipywidgets.HBox([self._retry, self._cancel])
         self._buttons.add_class("jobnb-buttons")
         # Out of sight until the job has run for a moment, so that nothing flashes for one that ends at once.
         self._box = ipywidgets.VBox([self._sheet, self._html, self._buttons], layout=ipywidgets.Layout(display="none"))
         self._box.add_class("jobnb-card")
         self._cancel.on_click(on_cancel)
-        for widget in (self._box, self._buttons, self._cancel):
-            _answer_anywhere(widget)
+        self._retry.on_click(on_retry)
+        for widget in (self._box, self._buttons, self._cancel, self._retry):
+            answer_anywhere(widget)
 
     @property
     def model_id(self) -> str:
@@ -62,19 +66,24 @@ class Face:
         self._cancel.description = "Cancel"
         self._cancel.disabled = False
 
+    def offer_retry(self, offered: bool) -> None:
+        """Show Retry now, or take it out of sight."""
+        self._retry.layout.display = None if offered else "none"
+
     def settle(self, html: str) -> None:
         """Show the final HTML and take the buttons away; a page that is loaded again still finds it."""
         self._html.value = html
         self._box.layout.display = None
         self._box.children = (self._sheet, self._html)
-        _close(self._buttons)
+        close_all(self._buttons)
 
     def close(self) -> None:
         """Take everything away."""
-        _close(self._box)
+        close_all(self._box)
 
 
-def _answer_anywhere(widget: Any) -> None:
+def answer_anywhere(widget: Any) -> None:
+    """Let a widget's messages be answered while a cell is busy."""
     # ipykernel 7.4 answers a widget's message only on the shell that last sent on its comm, which is the busy main
     # one while a cell runs; told to return its default, it answers on the comms' own subshell, as 7.3 did.
     comm: Any = getattr(widget, "comm", None)
@@ -83,10 +92,10 @@ def _answer_anywhere(widget: Any) -> None:
             comm._reply_subshell_for = lambda data, default: default
 
 
-def _close(widget: Any) -> None:
+def close_all(widget: Any) -> None:
     """Close a widget, what is in it, and their layouts and styles, which ``close()`` alone would leak."""
     for child in getattr(widget, "children", ()):
-        _close(child)
+        close_all(child)
     for name in ("layout", "style"):
         part = getattr(widget, name, None)
         if part is not None and hasattr(part, "close"):

@@ -44,6 +44,11 @@ class Watcher(Protocol):
         """Whose store to watch."""
         ...
 
+    @property
+    def needs_service(self) -> bool:
+        """Whether a service has to be there for what it follows; one that merely looks on keeps none alive."""
+        ...
+
     def tick(self, now: float, moved: bool, trouble: str) -> bool:
         """Look; ``moved`` says that the store has changed. Return True when there is nothing more to follow."""
         ...
@@ -148,8 +153,12 @@ class Ui:
             watchers = list(self._watchers)
         now = self._clock()
         moved: dict[int, bool] = {}
+        needed = {id(w.manager) for w in watchers if w.needs_service}
         for manager in {id(w.manager): w.manager for w in watchers}.values():
-            self._keep_service(manager, now)
+            if id(manager) in needed:
+                self._keep_service(manager, now)
+            else:
+                self._trouble.pop(id(manager), None)
             moved[id(manager)] = self._moved(manager, now)
         for watcher in watchers:
             key = id(watcher.manager)

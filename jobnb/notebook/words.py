@@ -6,6 +6,7 @@ escapes or colours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -101,14 +102,39 @@ def failed_line(job: JobRecord) -> tuple[str, str]:
     return error.code, error.line or "no message"
 
 
-def retrying_line(view: JobView) -> str:
-    """Return what follows the error of a job that will be tried again."""
+def retrying(view: JobView) -> tuple[str, str]:
+    """Return what follows the error of a job that will be tried again, and when: the clock that counts down."""
     job = view.job
-    most = job.options.get("max_attempts") or job.options.get("attempts")
-    text = f"attempt {job.attempt}" + (f" of {most}" if most else "") + " failed"
-    if job.run_at is not None:
-        text += f", next in {look.clock(max(0.0, (job.run_at - view.now).total_seconds()))}"
-    return text
+    most = job.options.get("max_attempts")
+    # A number that was raised meanwhile must not read as "attempt 5 of 4".
+    text = f"attempt {job.attempt}" + (f" of {most}" if isinstance(most, int) and most >= job.attempt else "")
+    text += " failed"
+    if job.run_at is None:
+        return text, ""
+    # Rounded up: a clock that counts down is at zero when the time has come, not a second before.
+    left = math.ceil((job.run_at - view.now).total_seconds() - 1e-3)
+    return (f"{text}, next in", look.clock(left)) if left > 0 else (f"{text}, the next is due", "")
+
+
+def retrying_line(view: JobView) -> str:
+    """Return what follows the error of a job that will be tried again, on one line."""
+    return " ".join(retrying(view)).rstrip()
+
+
+def taken_line(job: JobRecord) -> str:
+    """Return what the card of a submit says whose unique key was taken."""
+    return f"unique key {job.unique!r} is taken by this job; nothing new was submitted"
+
+
+def next_second(view: JobView) -> float:
+    """Return in how many seconds a clock on the job's card moves."""
+    job = view.job
+    soonest = 1.0 - job.elapsed(view.now) % 1.0
+    if job.run_at is not None and job.status in (Status.RETRYING, Status.SCHEDULED):
+        left = (job.run_at - view.now).total_seconds()
+        if left > 0:
+            soonest = min(soonest, left % 1.0 or 1.0)
+    return max(soonest, 0.01)
 
 
 def cancelled_line(view: JobView) -> str:

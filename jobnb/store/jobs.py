@@ -112,6 +112,15 @@ class NewJob:
     unique_for: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """What became of a job that was handed in: its id, or that of the job which has its unique key already."""
+
+    id: str
+    #: False where a job of the same unique key was there, and this is that one.
+    new: bool = True
+
+
 class Jobs:
     """The jobs of one store."""
 
@@ -120,15 +129,19 @@ class Jobs:
         self._clock = clock
 
     def add(self, new: NewJob) -> str:
-        """Accept a job and return its id; once this returns, the job is not lost.
+        """Accept a job and return its id; see `accept`."""
+        return self.accept(new).id
 
-        A job of a unique key that is taken is not accepted: the id is the other's.
+    def accept(self, new: NewJob) -> Accepted:
+        """Accept a job; once this returns, the job is not lost.
+
+        A job of a unique key that is taken is not accepted: the other one is returned.
         """
         with self._db.writing():
             now = self._clock()
             if new.unique is not None and (twin := self._twin(new.unique, new.unique_for)) is not None:
                 self.event(twin, "submitted again", new.who, f"unique key {new.unique!r}")
-                return twin
+                return Accepted(id=twin, new=False)
             while True:
                 job_id = secrets.token_hex(4)
                 if self._db.row("SELECT 1 FROM jobs WHERE id = ?", (job_id,)) is None:
@@ -167,7 +180,7 @@ class Jobs:
             if new.adopt:
                 self._adopt(job_id, new.rerun_of)
             self.event(job_id, "submitted", new.who, f"as a rerun of {new.rerun_of}" if new.rerun_of else "")
-        return job_id
+        return Accepted(id=job_id)
 
     def _adopt(self, job_id: str, old: str) -> None:
         self._db.rows(

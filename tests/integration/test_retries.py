@@ -124,7 +124,9 @@ def test_failed_items_can_be_recorded_instead(shared: JobManager) -> None:
 def test_a_unique_key_is_one_job_while_it_lives(shared: JobManager, tmp_path: Path) -> None:
     gate = str(tmp_path / "gate")
     first = shared.submit(kit.wait_for, (gate,), options=options(unique="nightly"))
-    assert shared.submit(kit.wait_for, (gate,), options=options(unique="nightly")) == first
+    second = shared.submit(kit.wait_for, (gate,), options=options(unique="nightly"))
+    assert second == first
+    assert (first.duplicate, second.duplicate) == (False, True)
     Path(gate).touch()
     first.wait(30)
     assert shared.submit(kit.wait_for, (gate,), options=options(unique="nightly")) != first

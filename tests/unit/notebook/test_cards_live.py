@@ -1,6 +1,8 @@
 """The life of a card: with a clock of the test's own, no thread and no sleep."""
 
 import gc
+import re
+from datetime import timedelta
 
 import comm
 import examples
@@ -8,14 +10,14 @@ import ipywidgets
 import pytest
 
 from jobnb.errors import JobnbError
-from jobnb.job import Progress, Status
+from jobnb.job import Job, Progress, Status
 from jobnb.notebook import cards, delivery, ui
 from jobnb.notebook import face as face_module
 from jobnb.notebook.budget import Budget
 
 
 class FakeFace:
-    def __init__(self, on_cancel=None):
+    def __init__(self, on_cancel=None, on_retry=None):
         self.done = []
         self.html = ""
         self.model_id = "m"
@@ -26,6 +28,9 @@ class FakeFace:
     def draw(self, html):
         self.html = html
         self.done.append(("draw", html))
+
+    def offer_retry(self, offered):
+        self.retry = offered
 
     def settle(self, html):
         self.html = html
@@ -148,6 +153,87 @@ def test_cancel_is_a_wish_that_the_thread_carries_out(manager, thread, clock):
     manager.end(job, Status.CANCELLED, cancelled_by="you")
     thread.tick()
     assert "cancelled by you" in face.html
+
+
+def retrying(manager, seconds=100.0, **changes):
+    due = manager.now + timedelta(seconds=seconds)
+    return manager.put(status=Status.RETRYING, attempt=2, run_at=due, options={"max_attempts": 4}, **changes)
+
+
+def test_a_retrying_card_counts_down_each_second(manager, thread, clock):
+    one, face, _ = card(manager, retrying(manager, 3.3), after=0.0)
+    thread.add(one)
+    said = []
+    for _ in range(50):
+        thread.tick()
+        left = re.search(r"next (?:in <b>([\d:]+)</b>|is (due))", face.html)
+        if (left[1] or left[2]) not in said:
+            said.append(left[1] or left[2])
+        advance(manager, clock, 0.1)
+    assert said == ["0:04", "0:03", "0:02", "0:01", "due"]
+    assert face.count("draw") <= 12
+
+
+def test_retry_now_is_offered_only_while_the_job_waits_for_its_next_attempt(manager, thread, clock, notebook):
+    job = manager.put()
+    cards.show(job)
+    face = thread._watchers[0]._face
+    advance(manager, clock, 1.0)
+    thread.tick()
+    assert face._retry.layout.display == "none"
+    manager.change(job, status=Status.RETRYING, run_at=manager.now + timedelta(seconds=60))
+    advance(manager, clock, 1.0)
+    thread.tick()
+    assert face._retry.layout.display is None
+    assert "jn-b2" in face._html.value
+    manager.change(job, status=Status.RUNNING)
+    advance(manager, clock, 1.0)
+    thread.tick()
+    assert face._retry.layout.display == "none"
+    assert "jn-b1" in face._html.value
+
+
+def test_retry_now_is_a_wish_that_the_thread_carries_out(manager, thread, clock):
+    job = retrying(manager)
+    one, _, _ = card(manager, job, after=0.0)
+    thread.add(one)
+    thread.tick()
+    one.on_retry()
+    assert manager.asked("retry") == []
+    thread.tick()
+    assert manager.asked("retry") == [("retry", job.id)]
+
+
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.FAILED, Status.COMPLETED])
+def test_a_late_press_of_retry_now_submits_nothing(manager, thread, status):
+    job = retrying(manager)
+    one, _, _ = card(manager, job, after=0.0)
+    thread.add(one)
+    thread.tick()
+    one.on_retry()
+    manager.change(job, status=status)
+    thread.tick()
+    assert manager.asked("retry") == []
+
+
+def test_a_taken_unique_key_is_said_on_that_card_and_stays(manager, thread, clock, notebook):
+    job = manager.put(unique="nightly")
+    cards.show(Job(job.id, manager, duplicate=True))
+    cards.show(Job(job.id, manager))
+    for_duplicate, for_first = (data["text/html"] for data, _ in notebook)
+    assert "unique key &#x27;nightly&#x27; is taken by this job" in for_duplicate
+    assert "unique key" not in for_first
+    faces = [w._face for w in thread._watchers]
+    manager.end(job)
+    thread.tick()
+    assert "is taken by this job" in faces[0]._html.value
+    assert "is taken by this job" not in faces[1]._html.value
+
+
+def test_a_terminal_says_a_taken_unique_key_too(manager, shell, capsys):
+    job = manager.put(unique="nightly")
+    cards.show(Job(job.id, manager, duplicate=True))
+    assert "unique key 'nightly' is taken by this job" in capsys.readouterr().out
 
 
 def test_both_the_widget_and_the_display_keep_the_end(manager, thread):
@@ -366,7 +452,7 @@ def test_a_card_is_drawn_once_in_a_cell(manager, notebook, shell):
 def test_a_button_answers_on_any_shell(manager, notebook, monkeypatch, comms):
     """The way round ipykernel 7.4; without the private method nothing is touched."""
     monkeypatch.setattr(Counted, "_reply_subshell_for", lambda self, data, default: "main", raising=False)
-    face = face_module.Face(lambda _: None)
+    face = face_module.Face(lambda _: None, lambda _: None)
     assert face._cancel.comm._reply_subshell_for({}, "here") == "here"
     face.close()
 

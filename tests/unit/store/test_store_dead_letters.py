@@ -7,7 +7,7 @@ from tests_store import Clock, new
 
 from jobnb.job import Status
 from jobnb.store import Store
-from jobnb.store.jobs import from_us
+from jobnb.store.jobs import Accepted, from_us
 from jobnb.store.leases import Lease
 
 
@@ -56,8 +56,9 @@ def test_purging_by_age_and_kind(store: Store, clock: Clock) -> None:
 def test_a_live_unique_key_stands_for_its_job(store: Store) -> None:
     first = store.jobs.add(new("a", unique="k"))
     assert store.jobs.add(new("b", unique="k")) == first
-    assert store.jobs.add(new("b", unique="other")) != first
-    assert [e.event for e in store.jobs.events(first)] == ["submitted", "submitted again"]
+    assert store.jobs.accept(new("b", unique="k")) == Accepted(id=first, new=False)
+    assert store.jobs.accept(new("b", unique="other")).new
+    assert [e.event for e in store.jobs.events(first)] == ["submitted", "submitted again", "submitted again"]
     assert store.jobs.request_cancel(first, "me")
     assert store.jobs.add(new("c", unique="k")) != first
 
