@@ -26,6 +26,8 @@ from jobnb.worker.cancellation import JobnbPlugin
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
+#: A worker that dies while it starts (out of memory, killed) is no reason to give up the whole service.
+START_TRIES = 3
 
 #: How the embedded cluster differs from Dask's defaults, and why.
 EMBEDDED_CONFIG: Mapping[str, Any] = {
@@ -134,22 +136,37 @@ def embedded(home: Path, workers: int) -> Cluster:
     files = tls_files(home)
     files.write(certificate=str(security.tls_client_cert), key=str(security.tls_client_key))
     security = Security(**files.settings())
-    cluster = LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        protocol="tls://",
-        security=security,
-        dashboard_address="127.0.0.1:0",
-        scheduler_kwargs={"dashboard": False},
-        silence_logs=logging.WARNING,
-        memory_limit=0,
-        local_directory=str(home / "dask"),
-    )
-    client = Client(cluster, set_as_default=False)
-    client.register_plugin(JobnbPlugin(), name="jobnb")
-    return Cluster(client=client, address=cluster.scheduler_address, shares_disk=True, window=2, owned=cluster)
+    cluster = _started(home, workers, security)
+    try:
+        client = Client(cluster, set_as_default=False)
+        client.register_plugin(JobnbPlugin(), name="jobnb")
+        return Cluster(client=client, address=cluster.scheduler_address, shares_disk=True, window=2, owned=cluster)
+    except BaseException:
+        cluster.close()
+        raise
+
+
+def _started(home: Path, workers: int, security: Security) -> LocalCluster:
+    for left in reversed(range(START_TRIES)):
+        try:
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                protocol="tls://",
+                security=security,
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
+                silence_logs=logging.WARNING,
+                memory_limit=0,
+                local_directory=str(home / "dask"),
+            )
+        except (RuntimeError, OSError, TimeoutError) as error:
+            if not left:
+                raise
+            logger.warning("the cluster did not start (%s); once more", error)
+    raise AssertionError("unreachable")
 
 
 def remote(address: str) -> Cluster:
