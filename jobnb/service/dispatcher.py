@@ -42,8 +42,6 @@ NEVER_BEGAN_SECONDS = 0.3
 GIVE_UP_SECONDS = 5.0
 #: Pause after the store could not be written.
 STORE_PAUSE_SECONDS = 0.5
-#: Waiting jobs looked at in one go.
-WAITING_LIMIT = 64
 _OVERDUE = {
     "code": "TIMEOUT_ERROR",
     "message": "the job had not ended by its deadline.",
@@ -291,16 +289,21 @@ class Dispatcher:
         """Make the next waiting jobs running, as many as could start now."""
         if not self._waiting:
             return
-        waiting = self.store.tasks.waiting(self._name, WAITING_LIMIT)
+        busy = [b.job.priority.rank for b in self._ledgers.values() if b.open]
+        out = sum(len(ledger.running) for ledger in self._ledgers.values())
+        room = max(0, self._slots - out) if not busy else max(1, free // 2)
+        if not room:
+            return
+        # One more than there is room for, to know whether any is left: reading a row costs as much as starting its job.
+        waiting = self.store.tasks.waiting(self._name, room + 1)
         self._waiting = bool(waiting)
         if not waiting:
             return
         # A job that could not start before those that run already stays in the queue, where it can be cancelled
         # at once and overtaken.
-        busy = [b.job.priority.rank for b in self._ledgers.values() if b.open]
         waiting = [job for job in waiting if job.priority.rank >= max(busy, default=0)]
-        out = sum(len(ledger.running) for ledger in self._ledgers.values())
-        room = max(0, self._slots - out) if not busy else max(1, free // 2)
+        if not waiting:
+            return
         with self.store.tasks.fenced(self.keeper.lease, "normal"):
             taken = [job for job in waiting[:room] if self.store.tasks.start_job(job.id)]
         for job in taken:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from jobnb.errors import HomeNotWritable, JobnbError, StoreError, StoreTooNew
 from jobnb.store.schema import MIGRATIONS
 
 BUSY_MILLISECONDS = 30_000
+#: Between two writes it is looked this often at most whether the file is still the same: each look is a system call.
+LOOK_SECONDS = 0.1
 #: Memory-mapped locking of WAL does not work between hosts (https://sqlite.org/wal.html).
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "afs"}
@@ -126,11 +129,18 @@ class Database:
     @property
     def connection(self) -> apsw.Connection:
         """The connection of the calling thread; opened anew after a fork, and when the file was replaced."""
+        return self._connection()
+
+    def _connection(self, *, look: bool = False) -> apsw.Connection:
         mine: apsw.Connection | None = getattr(self._local, "connection", None)
         if mine is not None and self._local.pid != os.getpid():
             _inherited.append(mine)
             mine = None
-        if mine is not None and not mine.in_transaction and self._local.file != self._identity():
+        now = time.monotonic()
+        look = look or now >= getattr(self._local, "look_at", 0.0)
+        if look:
+            self._local.look_at = now + LOOK_SECONDS
+        if mine is not None and look and not mine.in_transaction and self._local.file != self._identity():
             # Somebody removed the folder under us. Closing must not take the journal of a new file of that name.
             mine.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             mine.close()
@@ -207,7 +217,8 @@ class Database:
         StoreError
             The store is busy, full or damaged. Nothing was written.
         """
-        connection = self.connection
+        # What is written into a file that was removed would be lost.
+        connection = self._connection(look=True)
         if connection.in_transaction:
             yield
             return

@@ -169,6 +169,12 @@ def test_a_full_disk_is_said_so(store: Store) -> None:
     assert store.database.connection.get_autocommit()
 
 
+@pytest.fixture
+def look_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOOK_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("look_always")
 def test_a_removed_folder_is_noticed(store: Store) -> None:
     store.database.version()
     store.home.rename(store.home.with_name("away"))
@@ -176,6 +182,15 @@ def test_a_removed_folder_is_noticed(store: Store) -> None:
         store.jobs.newest()
 
 
+def test_a_write_notices_at_once_that_the_folder_was_removed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOOK_SECONDS", 1e9)
+    store.database.version()
+    store.home.rename(store.home.with_name("away"))
+    with pytest.raises(HomeNotWritable), store.database.writing():
+        pass
+
+
+@pytest.mark.usefixtures("look_always")
 def test_a_replaced_file_is_opened_anew(store: Store, tmp_path: Path) -> None:
     with store.database.writing():
         store.database.rows("INSERT INTO meta VALUES ('a', 'b')")
