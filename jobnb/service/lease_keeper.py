@@ -6,6 +6,7 @@ It stops renewing when the dispatcher has not been heard of for a while, so that
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from typing import Any
@@ -16,8 +17,9 @@ from jobnb.store.leases import Lease
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 15.0
-RENEW_SECONDS = 3.0
+#: The variable is for tests of what happens when a service does not renew its lease; all of a store need the same.
+LEASE_SECONDS = float(os.environ.get("JOBNB_LEASE_SECONDS", "15"))
+RENEW_SECONDS = LEASE_SECONDS / 5
 #: Silence of the dispatcher after which it counts as stuck. Sending large data over a slow line is not stuck.
 SILENCE_SECONDS = 300.0
 

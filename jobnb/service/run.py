@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 NOT_NEEDED = "another service is in charge"
 #: How long the holder of an expired lease, if its process lives, gets to renew it.
-WAKE_SECONDS = 5.0
+WAKE_SECONDS = LEASE_SECONDS / 3
 #: How often a cluster that went away is looked for.
 AGAIN_SECONDS = 2.0
 

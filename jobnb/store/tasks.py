@@ -332,7 +332,13 @@ class Tasks:
         for inline, sha in self._db.rows(sql, (job_id,)):
             if inline is None and sha is None:
                 raise BlobMissing(f"job {job_id} has a completed task without a result.")
-            found.append(inline if inline is not None else self._blobs.get(sha))
+            try:
+                found.append(inline if inline is not None else self._blobs.get(sha))
+            except BlobMissing as error:
+                raise BlobMissing(
+                    f"the result of job {job_id} cannot be read any more: {error.message} "
+                    "Run the job again: job.rerun()."
+                ) from error
         return found
 
     def attempts(self, job_id: str) -> list[Attempt]:
