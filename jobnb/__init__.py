@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jobnb.api import on as on
     from jobnb.api import optimize as optimize
     from jobnb.api import options as options
+    from jobnb.api import panel as panel
     from jobnb.api import purge as purge
     from jobnb.api import stats as stats
     from jobnb.api import submit as submit
@@ -58,6 +59,7 @@ _HOMES = {
         "on",
         "optimize",
         "options",
+        "panel",
         "purge",
         "stats",
         "submit",

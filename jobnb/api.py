@@ -15,6 +15,7 @@ from jobnb.option import Options
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jobnb.notebook.panel import Panel
     from jobnb.research.bars import Bars
 
 
@@ -283,3 +284,21 @@ def on(names: str | Iterable[str], fn: Callable[[Job, Event], object]) -> Callab
 def stats() -> dict[str, Any]:
     """Return how many jobs there are in each state, and how the service is."""
     return get_job_manager().stats()
+
+
+def panel(limit: int = 20) -> Panel:
+    """Show the recent jobs as a table that moves, with buttons to cancel and to retry; a terminal prints it once.
+
+    Parameters
+    ----------
+    limit : int, default 20
+        How many of the newest jobs are shown; live ones are shown besides.
+
+    Returns
+    -------
+    Panel
+        ``close()`` ends its movement and leaves the table.
+    """
+    from jobnb.notebook import panel as panels
+
+    return panels.panel(get_job_manager(), limit)

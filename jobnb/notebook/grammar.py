@@ -132,6 +132,10 @@ COMMANDS: Mapping[str, Command] = {
             help="failed jobs that nobody has retried or purged; of all or some of them", most=None,
             flags=(Flag(name="--code"), Flag(name="--kind")),
         ),
+        Command(
+            name="panel", usage="[--limit N]", help="the recent jobs as a table that moves, with Cancel and Retry",
+            flags=(Flag(name="--limit", help="how many jobs; 20 by default"),),
+        ),
         Command(name="status", usage="", help="the service, its workers, what runs and what waits"),
         Command(name="connect", usage="[ADDRESS]", help="use the cluster at tcp://… or tls://…; the local one", most=1),
         Command(name="help", usage="", help="this page"),

@@ -46,8 +46,9 @@ class JobMagics(Magics):
         %job show ID                         %job result ID
         %job wait ID --timeout 5m            %job retry ID
         %job cancel ID                       %job rerun ID --priority high
-        %job status                          %job connect tcp://host:8786
-        %job dlq                             %job dlq retry ID, %job dlq purge
+        %job panel                           %job status
+        %job dlq                             %job connect tcp://host:8786
+        %job dlq retry ID                    %job dlq purge ID
 
         A job command returns at once with the Job, draws its card, and keeps the job in `_job` (and in NAME with
         `-o NAME`; `bt = %job …` works too). ID is an id, the beginning of one, a name, or a variable that holds a job;
@@ -57,8 +58,10 @@ class JobMagics(Magics):
         fast=5:50 and slow=10:200:2 are Python ranges (stop left out), risk=0.1:0.5:0.1 works with fractions,
         fast=5,10,20 is a list. --constraint "p.fast < p.slow" leaves combinations out.
 
-        Options of all jobs: --name --priority (low, normal, high, critical) --timeout --memory-limit --tag --queue
-        --run-at --seed --retry --deadline --expires-at --unique -o
+        Options of all jobs: --name --priority (low, normal, high, critical) --timeout 5m --memory-limit 2GiB --tag
+        --queue --run-at 2026-11-04T09:30 --seed --retry 3 --deadline 2h --expires-at 30m --unique KEY -o
+        A deadline counts waiting and retries; a job not begun by --expires-at never begins; while a job of a unique
+        key is live, a submit of the same key returns it. Failed jobs stay in `%job dlq` until retried or purged.
 
         The variables a %%job cell reads are taken by value. Those named by -o are set when the job has completed;
         after `%job wait` they surely are.
@@ -242,6 +245,7 @@ class JobMagics(Magics):
 
     def _dlq(self, said: grammar.Parsed) -> object:
         from jobnb.job import utcnow
+        from jobnb.notebook import job_table
         from jobnb.notebook.outputs import JobTable, Text
 
         what, chosen = said.words[:1], [self._find(word) for word in said.words[1:]]
@@ -251,7 +255,9 @@ class JobMagics(Magics):
         manager = self._manager
         if not what:
             jobs = manager.dead_letters(kind=kind, code=code)
-            return JobTable(jobs, [job.record for job in jobs], utcnow())
+            return JobTable(
+                jobs, [job.record for job in jobs], utcnow(), job_table.DEAD_LETTERS, empty="no dead letters"
+            )
         if what[0] == "retry":
             again = [manager.retry(job.id) for job in chosen] if chosen else manager.retry_dead(kind=kind, code=code)
             return JobTable(again, [job.record for job in again], utcnow())
@@ -260,6 +266,12 @@ class JobMagics(Magics):
             if not chosen:
                 return Text("purged 0 jobs")
         return Text(f"purged {manager.purge(*chosen, kind=kind)} jobs")
+
+    def _panel(self, said: grammar.Parsed) -> object:
+        from jobnb.notebook import panel
+
+        limit = grammar.count(text, "--limit") if (text := said.text("limit")) else panel.LIMIT
+        return panel.panel(self._manager, limit)
 
     def _status(self, said: grammar.Parsed) -> object:
         from jobnb.notebook.outputs import Text

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from html import escape
 from typing import Any
 
 from jobnb.job import Job, JobRecord
-from jobnb.notebook import card_text, look, words
+from jobnb.notebook import job_table
 from jobnb.notebook.style import STYLE
 
 
@@ -27,9 +26,6 @@ class Text(str):
         printer.text(str(self))
 
 
-_HEAD = ("id", "name", "kind", "state", "progress", "time", "created")
-
-
 class JobTable(list[Job]):
     """Jobs, newest first, shown as a table.
 
@@ -39,67 +35,34 @@ class JobTable(list[Job]):
     records : sequence of JobRecord
         Their rows, as of ``now``.
     now : datetime
+    columns : sequence of Column, optional
+        What is shown of each.
+    empty : str, default "no jobs"
+        What is shown where there is none.
     """
 
-    def __init__(self, jobs: Sequence[Job], records: Sequence[JobRecord], now: datetime) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        records: Sequence[JobRecord],
+        now: datetime,
+        columns: Sequence[job_table.Column] = job_table.JOBS,
+        empty: str = "no jobs",
+    ) -> None:
         super().__init__(jobs)
         self._records = tuple(records)
         self._now = now
-
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [
-            (
-                look.short_id(r.id),
-                r.name,
-                r.kind,
-                look.state_word(r),
-                outcome(r),
-                look.time_line(r, self._now),
-                look.moment(r.created_at, self._now),
-            )
-            for r in self._records
-        ]
+        self._columns = columns
+        self._empty = empty
 
     def __repr__(self) -> str:
-        if not self._records:
-            return "no jobs"
-        rows = [(*r[:1], card_text.one_line(r[1])[:40], *r[2:]) for r in self._rows()]
-        return "\n".join(card_text.table(_HEAD, rows, left=5))
+        return "\n".join(job_table.lines(self._columns, self._records, self._now)) if self._records else self._empty
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))
 
     def _repr_html_(self) -> str:
         if not self._records:
-            return "<p>no jobs</p>"
-        head = "".join(f'<th class="jn-l">{h}</th>' for h in _HEAD)
-        body = "".join(
-            f'<tr class="jn-r jn-{escape(row[3])}"><td class="jn-l"><code title="{escape(record.id)}">'
-            f"{escape(row[0])}</code></td>"
-            + "".join(f'<td class="jn-l">{escape(cell)}</td>' for cell in row[1:3])
-            + f'<td class="jn-l"><i class="jn-dot" aria-hidden="true"></i> {escape(row[3])}</td>'
-            + "".join(f'<td class="jn-l">{escape(cell)}</td>' for cell in row[4:])
-            + "</tr>"
-            for row, record in zip(self._rows(), self._records, strict=True)
-        )
-        return (
-            f'{STYLE}<section class="jn-card jn-table"><table><thead><tr class="jn-r">{head}</tr></thead>'
-            f"<tbody>{body}</tbody></table></section>"
-        )
-
-
-def outcome(job: JobRecord) -> str:
-    """Return in a few words how far a job is or how it ended."""
-    if job.error is not None and job.status.value != "completed":
-        text = f"{job.error.code}: {job.error.line}"
-        return text if len(text) <= 60 else text[:59] + "…"
-    if found := words.best(job):
-        return f"{look.label(found[0])} {found[1]} at {found[2]}"
-    metrics = words.part(job.summary, "metrics")
-    if metrics:
-        shown = [n for n in ("sharpe_ratio", "total_return") if n in metrics] or list(metrics)[:2]
-        return look.DOT.join(f"{look.label(n)} {look.metric(n, metrics[n])}" for n in shown)
-    done, total = look.counts(job)
-    if total and not job.status.final:
-        return f"{look.number(int(done))} of {look.plural(total, look.noun(job.kind))}"
-    return job.note if not job.status.final else ""
+            return f"<p>{self._empty}</p>"
+        table = job_table.html(self._columns, self._records, self._now)
+        return f'{STYLE}<section class="jn-card jn-table">{table}</section>'

@@ -83,9 +83,18 @@ section.jn-card.jn-table.jn-table{border-left:1px solid var(--jn-line);max-width
 .jobnb-card{position:relative;max-width:min(820px,calc(100% - 20px));overflow:visible!important}
 .jobnb-card .widget-html,.jobnb-card .widget-html-content{margin:0!important;width:100%;line-height:1.45;overflow:visible}
 .jobnb-card .jobnb-buttons{position:absolute;top:10px;right:11px;width:auto;margin:0;gap:6px;overflow:visible}
-.jobnb-buttons .jupyter-button.jupyter-button{height:24px;line-height:22px;width:auto;margin:0;padding:0 10px;font-size:12px;border:1px solid var(--jp-border-color2,#e2e2e6);border-radius:4px;background:var(--jp-layout-color1,#fff);color:var(--jp-ui-font-color1,#1d1d1f);box-shadow:none}
-.jobnb-buttons .jupyter-button.jupyter-button:hover,.jobnb-buttons .jupyter-button:focus-visible{border-color:var(--jp-ui-font-color2,#65656b)}
+.jobnb-buttons .jupyter-button.jupyter-button,.jobnb-controls .jupyter-button.jupyter-button{height:24px;line-height:22px;width:auto;margin:0;padding:0 10px;font-size:12px;border:1px solid var(--jp-border-color2,#e2e2e6);border-radius:4px;background:var(--jp-layout-color1,#fff);color:var(--jp-ui-font-color1,#1d1d1f);box-shadow:none}
+.jobnb-buttons .jupyter-button.jupyter-button:hover,.jobnb-buttons .jupyter-button:focus-visible,.jobnb-controls .jupyter-button.jupyter-button:hover,.jobnb-controls .jupyter-button:focus-visible{border-color:var(--jp-ui-font-color2,#65656b)}
 .jn-card.jn-table .jn-dot{animation:none!important}
+.jn-card.jn-panel header{margin-bottom:4px;flex-wrap:wrap}.jn-card.jn-panel .jn-right{flex:1 1 auto;white-space:normal}
+.jn-card.jn-table td .jn-bar{height:3px;margin:2px 0 1px;max-width:220px}.jn-card.jn-table td .jn-bar i{animation:none}
+.jn-card.jn-table td{vertical-align:top}.jn-card.jn-table td.jn-l:nth-child(n+4){white-space:nowrap}
+.jn-card.jn-table td.jn-wide.jn-l{white-space:normal}
+.jn-card.jn-card .jn-warning{color:var(--jn-ink)}.jn-card.jn-card .jn-warning .jn-code{color:var(--jn-warn)}
+.jobnb-card.jobnb-panel{max-width:min(1000px,calc(100% - 20px))}
+.jobnb-panel .jobnb-controls{flex-wrap:wrap;gap:6px;margin:0 0 8px;width:auto;align-items:center;overflow:visible}
+.jobnb-controls .widget-dropdown{width:auto;margin:0;height:24px}.jobnb-controls .widget-dropdown>select{height:24px;line-height:20px;padding-top:0;padding-bottom:0;font-size:12px;width:auto;max-width:300px;border-radius:4px}
+.jobnb-controls .jupyter-button+.widget-dropdown{margin-left:12px}
 @media (prefers-reduced-motion:reduce){.jn-card .jn-dot,.jn-card .jn-bar i{animation:none!important}}
 """
 
