@@ -7,7 +7,6 @@ runs a job and holds no state that a kernel restart could lose.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,12 +14,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from jobnb import config, results, submission
+from jobnb import results, submission
+from jobnb.connection import Connection
 from jobnb.coroutines import Coroutines
-from jobnb.daemon import EMBEDDED, Daemon
 from jobnb.errors import (
     NotReproduced,
-    ServiceUnavailable,
     UnknownName,
     UsageProblem,
     did_you_mean,
@@ -29,7 +27,6 @@ from jobnb.job import Attempt, Event, Job, JobRecord, JobView, LogLine, Outcome,
 from jobnb.listener import Events
 from jobnb.option import Options
 from jobnb.shown import shown as shown_arguments
-from jobnb.store import Store
 from jobnb.store.jobs import NewJob
 from jobnb.waiter import POLL_SECONDS, Waiter
 
@@ -40,7 +37,7 @@ if TYPE_CHECKING:
     from jobnb.work import Work
 
 
-class JobManager(Coroutines):
+class JobManager(Connection, Coroutines):
     """Submits jobs and looks after them.
 
     Parameters
@@ -54,152 +51,6 @@ class JobManager(Coroutines):
     -----
     Making one costs nothing: the store is opened, and the service started, when they are first needed.
     """
-
-    def __init__(self, max_workers: int | None = None, *, home: str | os.PathLike[str] | None = None) -> None:
-        self._home = home
-        self._max_workers = max_workers
-        self._lock = threading.RLock()
-        self._store: Store | None = None
-        self._daemon: Daemon | None = None
-        self._thread: Any = None
-        self._cluster = EMBEDDED
-        self._events: Events | None = None
-
-    # Where it works
-
-    @property
-    def store(self) -> Store:
-        """The store; opened when first used."""
-        with self._lock:
-            if self._store is None:
-                self._store = Store(config.load(self._home).home)
-            return self._store
-
-    @property
-    def home(self) -> str | os.PathLike[str] | None:
-        """The store's folder as it was asked for; None for the default."""
-        return self._home
-
-    @property
-    def cluster(self) -> str:
-        """The name of the cluster that new jobs go to: ``local`` or a Dask address."""
-        return self._cluster
-
-    @property
-    def daemon(self) -> Daemon:
-        """The service of the present store and cluster."""
-        with self._lock:
-            if self._daemon is None or self._daemon.cluster != self._cluster:
-                self._daemon = Daemon(self.store, self._cluster)
-                if self._max_workers is not None:
-                    os.environ.setdefault("DASK_JOBNB__WORKERS", str(self._max_workers))
-            return self._daemon
-
-    def connect(self, cluster: Any = None, home: str | os.PathLike[str] | None = None) -> None:
-        """Choose the cluster and the store that jobs go to from now on, and see that they work.
-
-        Parameters
-        ----------
-        cluster : str, distributed.Client, distributed cluster or None
-            None: the embedded cluster of this machine. Text: the address of a scheduler (``tcp://…``, ``tls://…``)
-            or a scheduler file. A client or cluster object: used from a thread of this process.
-        home : path, optional
-            The store's folder.
-
-        Raises
-        ------
-        ClusterUnreachable
-            Nothing answers at the address.
-        VersionMismatch
-            The workers have another Python or jobnb.
-        """
-        with self._lock:
-            if home is not None:
-                self.close()
-                self._home, self._store = home, None
-            if cluster is None:
-                self._leave_thread()
-                self._cluster = EMBEDDED
-                self.ensure_service()
-            elif isinstance(cluster, str | os.PathLike):
-                from jobnb.service import cluster as clusters
-
-                address = os.fspath(cluster)
-                if address.endswith(".json"):
-                    # The service has a working directory of its own.
-                    address = os.path.abspath(address)
-                clusters.remote(address).close()
-                self._leave_thread()
-                self._cluster = address
-                self.ensure_service()
-            else:
-                self._attach(cluster)
-
-    def _attach(self, cluster: Any) -> None:
-        from distributed import Client
-
-        from jobnb.service.thread import ServiceThread
-
-        self._leave_thread()
-        client = cluster if isinstance(cluster, Client) else Client(cluster, set_as_default=False)
-        self._thread = ServiceThread(self.store, client)
-        self._cluster = self._thread.name
-
-    def _leave_thread(self) -> None:
-        if self._thread is not None:
-            self._thread.close()
-            self._thread = None
-
-    def close(self) -> None:
-        """Let go of the store and, where one was handed in, of the Dask object. Jobs go on."""
-        with self._lock:
-            self._leave_thread()
-            if self._events is not None:
-                self._events.close()
-            if self._store is not None:
-                self._store.close()
-
-    def ensure_service(self) -> None:
-        """Start the service if none is in charge; returns at once.
-
-        Raises
-        ------
-        ServiceUnavailable
-            The last one that was started here failed.
-        """
-        if self._thread is not None:
-            return
-        if self.service_gave_up():
-            self.daemon.ensure()
-            raise ServiceUnavailable(self.why_no_service())
-        self.daemon.ensure()
-
-    def client(self) -> Any:
-        """Return a connected `distributed.Client` for scripting Dask directly; closing it is up to you.
-
-        Raises
-        ------
-        ServiceUnavailable
-            No service is in charge, and none could be started.
-        """
-        from distributed import Client
-        from distributed.security import Security
-
-        from jobnb.tls import tls_files
-
-        if self._cluster != EMBEDDED:
-            return Client(self._cluster, set_as_default=False)
-        ends = time.monotonic() + 30
-        while True:
-            self.ensure_service()
-            lease = self.daemon.lease()
-            if lease is not None and "address" in lease.info:
-                break
-            if time.monotonic() > ends or self.daemon.gave_up():
-                raise ServiceUnavailable(self.why_no_service())
-            time.sleep(POLL_SECONDS)
-        security = Security(**tls_files(self.store.home).settings())
-        return Client(str(lease.info["address"]), security=security, set_as_default=False)
 
     # Submitting
 
@@ -547,17 +398,6 @@ class JobManager(Coroutines):
             # One that runs is ended by a service; the one that ran it may be gone.
             self.daemon.ensure()
         return True
-
-    def service_gave_up(self) -> bool:
-        """Tell whether a service that was started here has ended without ever being in charge."""
-        return self._thread is None and self.daemon.gave_up()
-
-    def why_no_service(self) -> str:
-        """Return what to tell somebody who waits for a service that does not come up."""
-        return (
-            f"the jobnb service for {self._cluster!r} did not start ({self.daemon.last_error()}). "
-            f"Run `jobnb doctor`, and see {self.daemon.log}."
-        )
 
 
 def _name(fn: Any) -> str:
