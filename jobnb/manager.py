@@ -332,6 +332,7 @@ class JobManager(Connection, Coroutines):
         return {
             "jobs": counts,
             "total": sum(counts.values()),
+            "errors": self.store.jobs.error_codes(),
             "dead_letters": self.store.dead_letters.count(),
             "warnings": [{"job": job, "at": e.at.isoformat(), "what": e.event, "why": e.detail} for job, e in warned],
             "service": service,

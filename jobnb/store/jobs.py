@@ -332,6 +332,14 @@ class Jobs:
         found: dict[str, int] = dict(self._db.rows(sql, (cluster,)))
         return {status.value: int(found.get(status.value, 0)) for status in Status}
 
+    def error_codes(self) -> dict[str, int]:
+        """Return how many of the failed jobs that are kept failed with each code, the most frequent first."""
+        sql = (
+            "SELECT coalesce(error ->> 'code', '') AS code, count(*) FROM jobs WHERE status = 'failed' "
+            "GROUP BY code ORDER BY count(*) DESC, code"
+        )
+        return {str(code): int(count) for code, count in self._db.rows(sql)}
+
     def any_live(self, cluster: str) -> bool:
         """Tell whether a job of the cluster is not final."""
         sql = f"SELECT 1 FROM jobs WHERE cluster = ? AND status IN {_LIVE} LIMIT 1"  # noqa: S608

@@ -32,6 +32,7 @@ def test_a_failed_job_is_a_dead_letter_until_it_is_retried_or_purged(store: Stor
     assert [job.id for job in store.dead_letters.select()] == [c, b, a]
     assert [job.id for job in store.dead_letters.select(code="NETWORK_ERROR")] == [b]
     assert store.dead_letters.count() == 3
+    assert store.jobs.error_codes() == {"USER_ERROR": 2, "NETWORK_ERROR": 1}
     assert store.dead_letters.resolve(a, "me", "retried as x")
     assert not store.dead_letters.resolve(a, "me", "again")
     assert store.jobs.events(a)[-1].detail == "retried as x"
