@@ -150,6 +150,12 @@ class Tasks:
         )
         self._db.rows("UPDATE jobs SET running = running + 1 WHERE id = ?", (job_id,))
 
+    def take_over(self, job_id: str, task: int, epoch: int) -> None:
+        """Write down that a running task is followed by the service of a later epoch; call inside `fenced`."""
+        self._db.rows(
+            "UPDATE tasks SET epoch = ? WHERE job = ? AND task = ? AND state = 'running'", (epoch, job_id, task)
+        )
+
     def of(self, job_id: str) -> list[TaskRow]:
         """Return the tasks of a job, oldest first."""
         sql = "SELECT task, start, stop, attempt, epoch, state, error, retry_at FROM tasks WHERE job = ? ORDER BY task"
@@ -283,16 +289,19 @@ class Tasks:
         summary: Mapping[str, Any] | None = None,
         note: str | None = None,
     ) -> None:
-        """Write down how a live job stands; call inside `fenced`."""
+        """Write down how a live job stands; one that is over stays as it ended. Call inside `fenced`."""
         if progress is not None:
             self._db.rows(
-                "UPDATE jobs SET progress_current = ?, progress_total = ?, progress_message = ? WHERE id = ?",
+                "UPDATE jobs SET progress_current = ?, progress_total = ?, progress_message = ? "
+                "WHERE id = ? AND finished_at IS NULL",
                 (*progress, job_id),
             )
         if summary is not None:
-            self._db.rows("UPDATE jobs SET summary = ? WHERE id = ?", (json.dumps(summary), job_id))
+            sql = "UPDATE jobs SET summary = ? WHERE id = ? AND finished_at IS NULL"
+            self._db.rows(sql, (json.dumps(summary), job_id))
         if note is not None:
-            self._db.rows("UPDATE jobs SET note = ? WHERE id = ? AND note <> ?", (note, job_id, note))
+            sql = "UPDATE jobs SET note = ? WHERE id = ? AND note <> ? AND finished_at IS NULL"
+            self._db.rows(sql, (note, job_id, note))
 
     def note_waiting(self, cluster: str, note: str) -> None:
         """Say on every waiting job why it waits; call inside `fenced`."""
