@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
-from jobnb.job import Job, Priority, Status
+from jobnb.job import Job, JobRecord, Priority, Status
 from jobnb.notebook import grammar, namespace
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LINE = re.compile(r"(?:\s*|.*[=;]\s*)%{1,2}job(?:\s(.*))?$")
+#: What may follow ``%job dlq``.
+DEAD_LETTER_WORDS = ("retry", "purge")
 #: Jobs whose ids and names are offered.
 _JOBS = 30
 
@@ -80,6 +82,9 @@ def _option_words(
         return namespace.strategies(space)
     if command.name == "submit":
         return [f"{n}(" for n in namespace.functions(space)]
+    if command.name == "dlq":
+        what = next((w for w in said if w in DEAD_LETTER_WORDS), "")
+        return [*(_dead_words() if what else DEAD_LETTER_WORDS), *flags]
     if command.name in ("show", "wait", "cancel", "logs", "result", "retry", "rerun"):
         return [*_job_words(space), *flags]
     return flags
@@ -111,16 +116,47 @@ def _values(flag: str, space: namespace.Namespace) -> list[str]:
             return ["grid"]
         case "--kind":
             return ["backtest", "optimize", "job", "map", "cell"]
+        case "--code":
+            return sorted({j.error.code for j in _dead() if j.error is not None})
+        case "--unique":
+            return [j.unique for j in _recent() if j.unique]
+        case "--queue":
+            return [j.queue for j in _recent()]
+        case "--tag":
+            return [tag for j in _recent() for tag in j.tags]
+        case "--retry":
+            return ["0", "1", "2", "3", "5"]
+        case "--timeout" | "--deadline":
+            return ["30s", "5m", "1h", "8h"]
+        case "--run-at" | "--expires-at":
+            return ["30m", "1h", "8h", "1d"]
         case _:
             return []
 
 
-def _job_words(space: namespace.Namespace) -> list[str]:
+def _recent() -> list[JobRecord]:
     from jobnb.manager import get_job_manager
 
+    return get_job_manager().records(limit=_JOBS)
+
+
+def _dead() -> list[JobRecord]:
+    from jobnb.manager import get_job_manager
+
+    return [job.record for job in get_job_manager().dead_letters(_JOBS)]
+
+
+def _job_words(space: namespace.Namespace) -> list[str]:
     held = sorted(n for n, v in list(space.items()) if isinstance(v, Job) and n[:1] != "_")
-    records = get_job_manager().records(limit=_JOBS)
-    return [*held, *(r.id for r in records), *(r.name for r in records if " " not in r.name)]
+    return [*held, *_called(_recent())]
+
+
+def _dead_words() -> list[str]:
+    return _called(_dead())
+
+
+def _called(records: list[JobRecord]) -> list[str]:
+    return [*(r.id for r in records), *(r.name for r in records if " " not in r.name)]
 
 
 class Matcher:

@@ -12,7 +12,7 @@ from datetime import datetime
 from html import escape
 from typing import Literal
 
-from jobnb.job import JobRecord
+from jobnb.job import JobRecord, JobView, Status
 from jobnb.notebook import card_text, look, words
 
 #: Characters of a name and of an error that a line of text has room for.
@@ -28,20 +28,29 @@ class Column:
     look: Literal["text", "id", "name", "state", "code", "progress", "number"] = "text"
 
 
-def outcome(job: JobRecord) -> str:
+def outcome(job: JobRecord, now: datetime) -> str:
     """Return in a few words how far a job is or how it ended."""
-    if job.error is not None and job.status.value != "completed":
-        return _short(f"{job.error.code}: {job.error.line}", _ERROR_WIDTH)
+    if job.status in (Status.RETRYING, Status.FAILED) and job.error is not None and not job.cancel_requested:
+        text = _short(card_text.one_line(f"{job.error.code}: {job.error.line}"), _ERROR_WIDTH)
+        clock = words.retrying(JobView(job=job, now=now))[1] if job.status is Status.RETRYING else ""
+        return f"next in {clock}{look.DOT}{text}" if clock else text
+    if job.status is Status.SCHEDULED and job.run_at is not None:
+        return f"starts {look.moment(job.run_at, now)}"
+    done, total = look.counts(job)
+    count = f"{look.number(int(done))} of {look.plural(total, look.noun(job.kind))}" if total else ""
+    if not job.status.final:
+        found = words.best(job)
+        best = f"{look.label(found[0])} {found[1]}" if found else ""
+        return look.DOT.join(said for said in (count, best, job.note) if said)
+    if job.status is Status.CANCELLED and job.items > 1:
+        return f"{look.number(job.done)} of {look.plural(job.items, look.noun(job.kind))}"
     if found := words.best(job):
         return f"{look.label(found[0])} {found[1]} at {found[2]}"
     metrics = words.part(job.summary, "metrics")
     if metrics:
         shown = [n for n in ("sharpe_ratio", "total_return") if n in metrics] or list(metrics)[:2]
         return look.DOT.join(f"{look.label(n)} {look.metric(n, metrics[n])}" for n in shown)
-    done, total = look.counts(job)
-    if total and not job.status.final:
-        return f"{look.number(int(done))} of {look.plural(total, look.noun(job.kind))}"
-    return job.note if not job.status.final else ""
+    return look.plural(job.items, look.noun(job.kind)) if job.items > 1 else ""
 
 
 def _short(text: str, width: int) -> str:
@@ -69,7 +78,7 @@ JOBS = (
     _NAME,
     _KIND,
     Column(head="state", says=lambda job, _: look.state_word(job), look="state"),
-    Column(head="progress", says=lambda job, _: outcome(job), look="progress"),
+    Column(head="progress", says=outcome, look="progress"),
     Column(head="time", says=lambda job, now: look.time_line(job, now)),
     Column(head="created", says=lambda job, now: look.moment(job.created_at, now)),
 )

@@ -246,11 +246,13 @@ class JobMagics(Magics):
     def _dlq(self, said: grammar.Parsed) -> object:
         from jobnb.job import utcnow
         from jobnb.notebook import job_table
+        from jobnb.notebook.completion import DEAD_LETTER_WORDS
         from jobnb.notebook.outputs import JobTable, Text
 
-        what, chosen = said.words[:1], [self._find(word) for word in said.words[1:]]
-        if what and what[0] not in ("retry", "purge"):
-            raise unknown("command", what[0], ["retry", "purge"], **{"in": "%job dlq"})
+        what = said.words[:1]
+        if what and what[0] not in DEAD_LETTER_WORDS:
+            raise unknown("command", what[0], DEAD_LETTER_WORDS, **{"in": "%job dlq"})
+        chosen = [self._find(word) for word in said.words[1:]]
         kind, code = said.text("kind"), said.text("code")
         manager = self._manager
         if not what:

@@ -24,6 +24,8 @@ class FakeManager:
         self.values = {}
         self.view_error = None
         self.lines = ()
+        self.warnings = []
+        self.service = {"running": True, "state": "running", "workers": 2}
 
     def put(self, **changes):
         record = examples.record(id=f"{len(self.rows) + 1:02d}aabbcc", created_at=self.now, started_at=self.now)
@@ -57,7 +59,16 @@ class FakeManager:
 
     def records(self, status=None, kind=None, tag=None, limit=50):
         self.calls.append(("records", status, kind, tag, limit))
-        return list(reversed(self.rows.values()))[:limit]
+        # One word is only noted down, for the tests of the magic.
+        return [r for r in reversed(self.rows.values()) if not isinstance(status, list) or r.status in status][:limit]
+
+    def stats(self):
+        counts = {s.value: sum(r.status is s for r in self.rows.values()) for s in Status}
+        dead = sum(r.dead for r in self.rows.values())
+        return {"jobs": counts, "dead_letters": dead, "warnings": self.warnings, "service": self.service}
+
+    def dead_letters(self, limit=100, *, kind=None, code=None):
+        return [Job(r.id, self) for r in reversed(self.rows.values()) if r.dead][:limit]
 
     def jobs(self, status=None, kind=None, tag=None, limit=50):
         return [Job(r.id, self) for r in self.records(status, kind, tag, limit)]

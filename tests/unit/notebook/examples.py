@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from jobnb.job import ErrorRecord, JobRecord, JobView, LogLine, Priority, Progress, Status
+from jobnb.notebook.panel_view import PanelView, Warned
 
 NOW = datetime(2026, 11, 4, 12, 4, 8, tzinfo=UTC)
 DATA = {"name": "GOOG", "bars": 1047, "start": "2004-08-19", "end": "2008-10-14"}
@@ -163,3 +164,16 @@ def views():
             )
         ),
     }  # fmt: skip
+
+
+def panel():
+    """Return a panel of the jobs above, with a warning of each kind."""
+    records = tuple(v.job for v in views().values())
+    counts = {s.value: sum(r.status is s for r in records) for s in Status}
+    return PanelView(
+        records=records, counts=counts, dead_letters=1, service="running", workers=2, now=NOW,
+        warnings=(
+            Warned(what="failure rate", why="12 of the 14 jobs that ended within 1 h failed", job="9f02dd10", at=NOW),
+            Warned(what="stuck", why="no sign of life for 600 s", job="22d1aa07", at=NOW),
+        ),
+    )  # fmt: skip

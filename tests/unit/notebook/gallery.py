@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import examples
 
-from jobnb.notebook import card_html, card_text
+from jobnb.notebook import card_html, card_text, panel_view
 from jobnb.notebook.style import STYLE
 
 #: What JupyterLab sets in its two themes.
@@ -29,11 +29,14 @@ def page(names=None, text=False):
             card_html.render(view, live=not view.job.status.final, style=False, grow_from=0.3)
             for view in shown.values()
         )
+        if not names or "panel" in names:
+            cards += panel_view.render(examples.panel(), style=False)
         columns.append(
             f'<div data-jp-theme-light="{light}" style="{variables};background:var(--jp-layout-color0);'
             f'padding:18px;flex:1;min-width:0">{cards}</div>'
         )
-    terminal = "\n\n".join(card_text.render(v) for v in shown.values()) if text else ""
+    said = [*(card_text.render(v) for v in shown.values()), panel_view.text(examples.panel())]
+    terminal = "\n\n".join(said) if text else ""
     body = f'<div style="display:flex">{"".join(columns)}</div><pre>{escape(terminal)}</pre>'
     return f'<!doctype html><meta charset="utf-8"><title>jobnb cards</title>{STYLE}<body style="margin:0">{body}'
 

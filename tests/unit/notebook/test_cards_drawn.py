@@ -251,4 +251,4 @@ def test_the_gallery_holds_every_state(tmp_path):
     import gallery
 
     page = gallery.page()
-    assert page.count('class="jn-card') == 2 * len(VIEWS)
+    assert page.count('class="jn-card') == 2 * (len(VIEWS) + 1)  # and the panel

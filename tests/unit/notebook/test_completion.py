@@ -1,6 +1,7 @@
 import pytest
 from IPython.core.completer import provisionalcompleter
 
+from jobnb.job import ErrorRecord, Status
 from jobnb.notebook import completion
 
 
@@ -15,7 +16,8 @@ class SmaCross:
 def space(manager):
     import pandas as pd
 
-    manager.put(name="overnight")
+    manager.put(name="overnight", unique="nightly")
+    manager.put(name="wreck", status=Status.FAILED, dead=True, error=ErrorRecord(code="DATA_ERROR"))
     return {"SmaCross": SmaCross, "prices": pd.DataFrame(), "bt": manager.put(), "f": len}
 
 
@@ -40,6 +42,19 @@ def space(manager):
         ("%job show 01", "01", ["01aabbcc"]),
         ("%%job --na", "--na", ["--name"]),
         ("%job nothing x", "x", []),
+        ("%job pa", "pa", ["panel"]),
+        ("%job panel --", "--", ["--limit"]),
+        ("%job dlq re", "re", ["retry"]),
+        ("%job dlq --co", "--co", ["--code"]),
+        ("%job dlq --code DA", "DA", ["DATA_ERROR"]),
+        ("%job dlq retry wr", "wr", ["wreck"]),
+        ("%job dlq purge ov", "ov", []),
+        ("%job submit f(1) --un", "--un", ["--unique"]),
+        ("%job submit f(1) --unique ni", "ni", ["nightly"]),
+        ("%job submit f(1) --retry ", "", ["0", "1", "2", "3", "5"]),
+        ("%job submit f(1) --deadline 5", "5", ["5m"]),
+        ("%job submit f(1) --expires-at=1", "--expires-at=1", ["--expires-at=1h", "--expires-at=1d"]),
+        ("%%job --dead", "--dead", ["--deadline"]),
     ],
 )
 def test_words(space, text, fragment, offered):
