@@ -12,6 +12,7 @@ import os
 import platform
 import queue
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ import cloudpickle
 from jobnb.errors import JobnbError
 from jobnb.job import JobRecord
 from jobnb.service.cluster import Cluster
+from jobnb.service.ledger import Running
+from jobnb.service.published import Published
 from jobnb.store import Store
 from jobnb.worker.request import TaskOutcome, TaskRequest
 from jobnb.worker.supervisor import run_task
@@ -83,6 +86,8 @@ class Courier:
     store: Store
     cluster: Cluster
     inbox: Inbox
+    #: Where what is out outlives this service; None where the cluster is its own and ends with it.
+    published: Published | None = None
     _futures: dict[tuple[str, int], Any] = field(default_factory=dict)
     _data: dict[str, dict[str, Any]] = field(default_factory=dict)
     _work: dict[str, bytes] = field(default_factory=dict)
@@ -107,8 +112,7 @@ class Courier:
                 request.pack(),
                 payload,
                 *data,
-                # Dask keeps statistics by the first word of keys for ever: one word for all of ours.
-                key=f"jobnb-{request.key}",
+                key=_key(job.id, task, attempt),
                 pure=False,
                 retries=0,
                 priority=job.priority.rank,
@@ -121,9 +125,41 @@ class Courier:
             self._data.pop(job.id, None)
             self.inbox.put(Lost(job=job.id, task=task, why=f"it could not be sent: {error!r}", code="CLUSTER_LOST"))
             return
-        self._futures[job.id, task] = future
-        about = (job.id, task, attempt, span[0])
-        future.add_done_callback(lambda done, about=about: self._on_done(done, *about))
+        self._follow(future, job.id, task, attempt, span[0])
+        self._publish()
+
+    def reattach(self, out: Mapping[tuple[str, int], Running]) -> dict[tuple[str, int], str]:
+        """Follow those of a former service's tasks that the cluster still has; return their states there.
+
+        What it has besides is stopped: nobody would ever read it.
+        """
+        if self.published is None:
+            return {}
+        try:
+            found = self.published.found()
+            states = {}
+            for (job, task), running in out.items():
+                future, state = found.pop(_key(job, task, running.attempt), (None, ""))
+                if future is not None:
+                    states[job, task] = state
+                    self._follow(future, job, task, running.attempt, running.start)
+            if found:
+                self.cluster.client.cancel([future for future, _ in found.values()], force=True)
+            self._publish()
+            self.published.withdraw_former()
+        except Exception as error:  # noqa: BLE001 - Dask raises many kinds; without its answer the tasks count as lost
+            logger.warning("what a former service has left on the cluster cannot be found: %r", error)
+            self._futures.clear()
+            return {}
+        return states
+
+    def _follow(self, future: Any, job: str, task: int, attempt: int, start: int) -> None:
+        self._futures[job, task] = future
+        future.add_done_callback(lambda done: self._on_done(done, job, task, attempt, start))
+
+    def _publish(self) -> None:
+        if self.published is not None:
+            self.published.keep({future.key: future for future in self._futures.values()})
 
     def cancel(self, job: str, task: int) -> None:
         """Have a task stopped; its supervisor reports when the child is dead."""
@@ -145,7 +181,8 @@ class Courier:
 
     def forget(self, job: str, task: int) -> None:
         """Drop what is kept of a task that is settled."""
-        self._futures.pop((job, task), None)
+        if self._futures.pop((job, task), None) is not None:
+            self._publish()
         self._stopping.discard((job, task))
         self._over.discard((job, task))
         self._drop_receipts(f"{job}-{task}-")
@@ -165,10 +202,21 @@ class Courier:
                 if name.startswith(prefix):
                     (self.store.home / "receipts" / name).unlink(missing_ok=True)
 
+    def leave_to_successor(self) -> None:
+        """Let go of every task, now that another service is in charge, which may follow them."""
+        if self.published is None:
+            self.cancel_all()
+            return
+        self._futures.clear()
+        self.published.close(withdraw=False)
+        self.published = None
+
     def close(self) -> None:
         """Stop listening."""
         self._futures.clear()
         self._data.clear()
+        if self.published is not None:
+            self.published.close(withdraw=self.cluster.connected())
         if self.cluster.connected():
             # The client may be somebody else's and live on.
             self.cluster.client.unsubscribe_topic(self.topic)
@@ -290,6 +338,11 @@ class Courier:
                 log=tuple(tuple(line) for line in said.get("log") or ()),
             )
         )
+
+
+def _key(job: str, task: int, attempt: int) -> str:
+    # Dask keeps statistics by the first word of keys for ever: one word for all of ours.
+    return f"jobnb-{job}-{task}:{attempt}"
 
 
 def _receipt(home: Path, job: str, task: int, attempt: int) -> Path:

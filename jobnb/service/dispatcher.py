@@ -20,6 +20,7 @@ from jobnb.service.cluster import Cluster, ClusterLost
 from jobnb.service.courier import Courier, Ended, Inbox, Lost, Message
 from jobnb.service.lease_keeper import LeaseKeeper
 from jobnb.service.ledger import Ledger
+from jobnb.service.published import Published
 from jobnb.service.recorder import Recorder
 from jobnb.service.watch import Watch
 from jobnb.store import Store
@@ -83,7 +84,7 @@ class Dispatcher:
     def __post_init__(self) -> None:
         self._name = self.keeper.lease.cluster
         self._inbox: Inbox = queue.SimpleQueue()
-        self._courier = Courier(store=self.store, cluster=self.cluster, inbox=self._inbox)
+        self._courier = Courier(store=self.store, cluster=self.cluster, inbox=self._inbox, published=self._published())
         self._ledgers: dict[str, Ledger] = {}
         self._recorder = Recorder(store=self.store, keeper=self.keeper, courier=self._courier, ledgers=self._ledgers)
         self._order = 0
@@ -96,6 +97,12 @@ class Dispatcher:
         #: When to leave, once somebody has asked for it.
         self._leave_at: float | None = None
 
+    def _published(self) -> Published | None:
+        if self.cluster.shares_disk:
+            return None
+        family = f"jobnb-{self.store.id}/{self._name}"
+        return Published(self.cluster.client, family, self.keeper.lease.epoch)
+
     # The loop
 
     def run(self, stop: threading.Event) -> str:
@@ -106,7 +113,7 @@ class Dispatcher:
             return self._loop(stop)
         except LeaseLost:
             logger.warning("another service has taken over; leaving")
-            self._courier.cancel_all()
+            self._courier.leave_to_successor()
             return LEASE_LOST
         finally:
             self._courier.close()
@@ -231,15 +238,35 @@ class Dispatcher:
 
     def _recover(self) -> None:
         """Open the books of the jobs that a former service left running."""
-        for job in self.store.tasks.running(self._name):
-            ledger = self._adopt(Ledger.of(job, self.store.tasks.of(job.id)))
+        jobs = self.store.tasks.running(self._name)
+        ledgers = [self._adopt(Ledger.of(job, self.store.tasks.of(job.id))) for job in jobs]
+        followed = self._take_over(ledgers)
+        for ledger in ledgers:
+            job = ledger.job.id
             for task, out in list(ledger.running.items()):
-                outcome = self._courier.receipt(job.id, task, out.attempt)
+                if (job, task) in followed:
+                    continue
+                outcome = self._courier.receipt(job, task, out.attempt)
                 why = "the service that ran it has ended"
-                lost = Lost(job=job.id, task=task, why=why, code="SERVICE_LOST")
-                self._close_ended(self._recorder.take_in([Ended(outcome=outcome) if outcome else lost]))
-            if job.id in self._ledgers:
-                self._finish_if_over(self._ledgers[job.id])
+                lost = Lost(job=job, task=task, why=why, code="SERVICE_LOST")
+                # One that was stopped, without anybody asking for it here, was stopped because its service went.
+                usable = outcome is not None and outcome.state != "cancelled"
+                self._close_ended(self._recorder.take_in([Ended(outcome=outcome) if outcome and usable else lost]))
+            if job in self._ledgers:
+                self._finish_if_over(self._ledgers[job])
+
+    def _take_over(self, ledgers: list[Ledger]) -> set[tuple[str, int]]:
+        """Go on with the tasks that the cluster still has of a former service; return which."""
+        out = {(ledger.job.id, task): each for ledger in ledgers for task, each in ledger.running.items()}
+        states = self._courier.reattach(out)
+        if states:
+            with self.store.tasks.fenced(self.keeper.lease):
+                for job, task in states:
+                    self.store.tasks.take_over(job, task, self.keeper.lease.epoch)
+            logger.info("%d running tasks taken over", len(states))
+        for key, state in states.items():
+            out[key].began = state == "processing"
+        return set(states)
 
     def _adopt(self, ledger: Ledger) -> Ledger:
         timeout = ledger.job.options.get("timeout")

@@ -66,7 +66,7 @@ class Recorder:
         for message in batch:
             if isinstance(message, Said):
                 self._hear(message)
-        settling: list[Ended | Lost] = [m for m in batch if not isinstance(m, Said) and self._known(m.key)]
+        settling = [self._meant(m) for m in batch if not isinstance(m, Said) and self._known(m.key)]
         if not settling:
             return []
         try:
@@ -114,6 +114,14 @@ class Recorder:
     def _known(self, key: tuple[str, int]) -> bool:
         ledger = self.ledgers.get(key[0])
         return ledger is not None and key[1] in ledger.running
+
+    def _meant(self, message: Ended | Lost) -> Ended | Lost:
+        """Return a loss for a task that was stopped although nobody had asked for it: only the store's word counts."""
+        job, task = message.key
+        wanted = self.ledgers[job].running[task].stopping_since is None
+        if isinstance(message, Ended) and message.outcome.state == "cancelled" and wanted:
+            return Lost(job=job, task=task, why="its worker stopped it, which nobody had asked for")
+        return message
 
     def _hear(self, message: Said) -> None:
         ledger = self.ledgers.get(message.job)

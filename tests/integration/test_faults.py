@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import service_kit as kit
+from distributed import Client, Future, LocalCluster
 from service_kit import alive, until
 from test_remote import Dask, slots
 
@@ -73,8 +74,6 @@ def clock() -> Clock:
 @pytest.fixture
 def inside(tmp_path: Path, clock: Clock) -> Iterator[JobManager]:
     """A manager whose dispatcher is a thread of this process, where its store can be tampered with."""
-    from distributed import Client, LocalCluster
-
     manager = JobManager(home=tmp_path / "home")
     manager._store = Store(tmp_path / "home", clock=clock)
     quiet = {"dashboard": False}
@@ -155,6 +154,113 @@ def test_a_killed_worker_and_a_killed_nanny(fresh: Callable[[], JobManager], tmp
         assert manager.daemon.stop()
     finally:
         dask.close()
+
+
+# Taken over on a cluster that goes on
+
+
+def killed(manager: JobManager) -> Lease:
+    """Kill the service, and return the lease that it had."""
+    old = service(manager)
+    os.kill(old.pid, signal.SIGKILL)
+    until(lambda: not alive(old.pid))
+    return old
+
+
+def test_a_successor_goes_on_with_what_a_remote_cluster_still_has(
+    fresh: Callable[[], JobManager], tmp_path: Path
+) -> None:
+    dask = Dask(tmp_path / "dask")
+    try:
+        for _ in range(4):
+            dask.worker()
+        manager = fresh()
+        manager.connect(dask.address)
+        until(lambda: slots(manager) == 4)
+        ended, ended_marks, ended_gate = begun(manager, tmp_path, "-ended")
+        going, marks, gate = begun(manager, tmp_path, "-going")
+        dropped, dropped_marks, dropped_gate = begun(manager, tmp_path, "-dropped")
+        endless = manager.submit(kit.mark_and_spin, (str(tmp_path / "endless"),))
+        child = int(until(lambda: (tmp_path / "endless").exists() and (tmp_path / "endless").read_text()))
+        with Client(dask.address, set_as_default=False) as client:
+            until(lambda: len(tasks_of(client)) == 4 and len(published(client)) == 4)
+            old = killed(manager)
+            # One ends while nobody is there to hear of it, one goes on, one the scheduler forgets.
+            ended_gate.touch()
+            until(lambda: "memory" in tasks_of(client).values())
+            client.cancel(Future(f"jobnb-{dropped.id}-0:1", client=client), force=True)
+            until(lambda: len(tasks_of(client)) == 3)
+            assert service(manager).epoch == old.epoch + 1
+            assert ended.result(timeout=20) == "open"
+            gate.touch()
+            assert going.result(timeout=20) == "open"
+            for job in (ended, going):
+                assert [a.state for a in job.attempts] == ["completed"]
+                assert [task.epoch for task in manager.store.tasks.of(job.id)] == [old.epoch + 1]
+            assert len(ended_marks.read_text().split()) == len(marks.read_text().split()) == 1
+            # That it was lost is not its own fault.
+            until(lambda: len(dropped_marks.read_text().split()) == 2)
+            dropped_gate.touch()
+            assert dropped.result(timeout=20) == "open"
+            assert [a.error and a.error.code for a in dropped.attempts] == ["SERVICE_LOST", None]
+            assert endless.status is Status.RUNNING
+            assert endless.cancel()
+            until(endless.done)
+            assert endless.status is Status.CANCELLED
+            assert not alive(child)
+            # Nothing of the former service is left there, and nothing that is settled.
+            until(lambda: (tasks_of(client), published(client)) == ({}, []), what=lambda: published(client))
+            assert len(client.list_datasets()) == 1
+            assert manager.daemon.stop()
+            until(lambda: not client.list_datasets())
+    finally:
+        dask.close()
+
+
+def test_a_service_that_thaws_leaves_its_successor_the_tasks_on_a_remote_cluster(
+    fresh: Callable[[], JobManager], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBNB_LEASE_SECONDS", "1")
+    dask = Dask(tmp_path / "dask")
+    try:
+        dask.worker()
+        manager, viewer = fresh(), fresh()
+        manager.connect(dask.address)
+        until(lambda: slots(manager) == 1)
+        viewer.connect(dask.address)
+        job, marks, gate = begun(manager, tmp_path)
+        with Client(dask.address, set_as_default=False) as client:
+            until(lambda: published(client))
+        old = service(manager)
+        os.kill(old.pid, signal.SIGSTOP)
+        until(lambda: service(viewer).pid != old.pid)
+        os.kill(old.pid, signal.SIGCONT)
+        until(lambda: not alive(old.pid))
+        gate.touch()
+        assert job.result(timeout=20) == "open"
+        assert ends(job) == ["completed"]
+        assert len(marks.read_text().split()) == 1
+        assert manager.daemon.stop()
+    finally:
+        dask.close()
+
+
+def tasks_of(client: Client) -> dict[str, str]:
+    """Return the states of the tasks that the scheduler has."""
+    found: dict[str, str] = client.run_on_scheduler(
+        lambda dask_scheduler: {k: t.state for k, t in dask_scheduler.tasks.items() if str(k).startswith("jobnb-")}
+    )
+    return found
+
+
+def published(client: Client) -> list[str]:
+    """Return the keys that services have published."""
+    found: list[str] = client.run_on_scheduler(
+        lambda dask_scheduler: [
+            key for data in dask_scheduler.extensions["publish"].datasets.values() for key in data["keys"]
+        ]
+    )
+    return found
 
 
 # Disk, database, clock

@@ -111,6 +111,13 @@ def test_a_task_that_the_store_has_settled_already_is_read_again(bench: Bench) -
     assert bench.record.status is Status.RUNNING
 
 
+def test_only_a_stop_that_was_asked_for_is_a_cancel(bench: Bench) -> None:
+    bench.ledger.running[1].stopping_since = 0.0
+    bench.recorder.take_in([bench.ended(task, state="cancelled", stop=0, result=None) for task in (0, 1)])
+    assert [row.state for row in bench.store.tasks.of(bench.job)] == ["lost", "cancelled"]
+    assert bench.ledger.lost == 1
+
+
 def test_a_store_that_cannot_be_written_changes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     message = bench.ended(0)
 
