@@ -155,8 +155,9 @@ class ChildChannel:
         return self._ready.popleft()
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Let go of the socket; also in a forked copy, where the thread that was sending does not exist."""
         self._sock.close()
+        self._lock = threading.Lock()
 
 
 @contextlib.contextmanager

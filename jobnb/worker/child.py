@@ -68,7 +68,7 @@ def main(sock_fd: int, out_fd: int, err_fd: int, parent: int, *, watchdog: bool 
     if watchdog:
         threading.Thread(target=_watch, args=(sock_fd,), name="jobnb-watchdog", daemon=True).start()
     # A process that the job forks must neither write into the channel nor keep it open.
-    os.register_at_fork(after_in_child=child.disown)
+    os.register_at_fork(before=child.quiet, after_in_child=child.disown)
     status = 0
     try:
         child.serve()
@@ -110,11 +110,19 @@ class Child:
         self._channel = channel
         self._work: Work | None = None
         self._payload_hash: str | None = None
+        self._meter: context.Meter | None = None
         self._owner = os.getpid()
+
+    def quiet(self) -> None:
+        """Have no thread of ours run: the job is about to fork."""
+        if self._meter is not None:
+            self._meter.quiet()
 
     def disown(self) -> None:
         """Cut this copy of the child off from the supervisor."""
         context.enter(None)
+        if self._meter is not None:
+            self._meter.abandon()
         self._channel.close()
 
     def serve(self) -> None:
@@ -129,7 +137,7 @@ class Child:
     def _task(self, message: dict[str, Any]) -> dict[str, Any]:
         about: dict[str, Any] = message["request"]
         cpu_before = _cpu_seconds()
-        meter = context.Meter(self._channel.send)
+        meter = self._meter = context.Meter(self._channel.send)
         end: dict[str, Any] = {"state": "failed", "stop": about["start"]}
         try:
             try:
@@ -152,6 +160,7 @@ class Child:
             with contextlib.suppress(Exception):  # a job may have closed or replaced them
                 stream.flush()
         surroundings.flush_c_stdio()
+        meter.close()
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
             "k": "end",

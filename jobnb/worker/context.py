@@ -28,16 +28,28 @@ Send = Callable[[dict[str, object]], None]
 #: Messages per second that a busy loop may cause, and how many may come at once after a quiet time.
 _RATE_PER_SECOND = 20.0
 _BURST = 20.0
+#: A value that was held back is sent after this time, if none came after it.
+_LATE_SECONDS = 0.25
+#: How long a fork or the end of a task waits at most for a message that is being sent late.
+_QUIET_SECONDS = 1.0
 _LARGEST_ARTIFACT_BYTES = 256 << 20
 #: How long a client that the job left open may take to say goodbye.
 _CLOSE_SECONDS = 2.0
 
 
 class Meter:
-    """Relays the newest progress to the supervisor: seldom when called often, always at once when called seldom."""
+    """Relays the newest progress to the supervisor: seldom when called often, always at once when called seldom.
+
+    A job may fall silent after a burst of calls: the value that was held back last is then sent late, by a timer. That
+    is the only thread of ours in a forked child; it lives for a moment, and never across a fork.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        # Reentrant, because a signal handler of the job may report progress in the middle of a report.
+        self._lock = threading.RLock()
+        self._late: threading.Timer | None = None
+        self._closed = False
         self._tokens = _BURST
         self._filled_at = time.monotonic()
         self._not_before = 0.0
@@ -59,20 +71,77 @@ class Meter:
         self._dirty = True
         now = time.monotonic()
         if now < self._not_before and not at_the_end:
+            if self._late is None:
+                self._arm()
             return
         self._tokens = min(_BURST, self._tokens + (now - self._filled_at) * _RATE_PER_SECOND)
         self._filled_at = now
         if self._tokens < 1 and not at_the_end:
             self._not_before = now + (1 - self._tokens) / _RATE_PER_SECOND
+            if self._late is None:
+                self._arm()
             return
         self._tokens = max(0.0, self._tokens - 1)
         self.flush()
 
     def flush(self) -> None:
         """Send what was not sent yet."""
-        if self._dirty:
-            self._dirty = False
-            self._send({"k": "progress", "done": self.done, "p": self.plain()})
+        with self._lock:
+            if self._dirty and not self._closed:
+                self._dirty = False
+                self._send({"k": "progress", "done": self.done, "p": self.plain()})
+
+    def _arm(self) -> None:
+        with self._lock:
+            if self._late is not None or self._closed:
+                return
+            timer = threading.Timer(_LATE_SECONDS, self._send_late)
+            timer.daemon = True
+            self._late = timer
+            try:
+                timer.start()
+            except RuntimeError:
+                # No more threads for this process: its last value comes with the end, and nobody tries again.
+                log.debug("no timer for late progress", exc_info=True)
+
+    def _send_late(self) -> None:
+        with self._lock:
+            if self._late is not threading.current_thread():
+                return
+            self._late = None
+            try:
+                self.flush()
+            except (OSError, ValueError, TypeError):
+                # The supervisor has hung up, or the value is no number: the next call in the job's own thread says so.
+                log.debug("late progress was not sent", exc_info=True)
+
+    def quiet(self) -> None:
+        """End the timer, sending at once what it would have sent: the process is about to fork."""
+        timer, self._late = self._late, None
+        if timer is None or timer is threading.current_thread():
+            return
+        timer.cancel()
+        if timer.is_alive():
+            timer.join(_QUIET_SECONDS)
+        if self._lock.acquire(timeout=_QUIET_SECONDS):
+            try:
+                self.flush()
+            finally:
+                self._lock.release()
+
+    def close(self) -> None:
+        """Send nothing from now on: what comes after the end of a task would count for the next one."""
+        with self._lock:
+            self._closed = True
+            timer, self._late = self._late, None
+        if timer is not None:
+            timer.cancel()
+
+    def abandon(self) -> None:
+        """Send nothing from this copy of the process, whoever held the lock when it was forked."""
+        self._lock = threading.RLock()
+        self._closed = True
+        self._late = None
 
     def plain(self) -> tuple[float, float | None, str] | None:
         """Return the progress in plain numbers: users count in numpy's, too."""

@@ -891,3 +891,25 @@ def test_a_dead_fork_server_is_replaced():
     eventually(lambda: not alive(pid))
     eventually(lambda: not host().pool._launcher.alive())
     assert value(run(lambda: 1)) == 1
+
+
+def test_a_fork_in_the_middle_of_a_burst_of_progress(forked):
+    def burst_and_fork():
+        import threading
+
+        from jobnb.worker.context import current, progress
+
+        here = current()
+        for i in range(1000):
+            progress(i)
+        before = threading.active_count()
+        pid = os.fork()
+        if pid == 0:
+            here.progress(5000, 5000)  # of nobody's job
+            os._exit(7)
+        status = os.waitpid(pid, 0)[1]
+        return before, threading.active_count(), os.waitstatus_to_exitcode(status)
+
+    outcome = run(burst_and_fork)
+    assert value(outcome) == (2, 1, 7)
+    assert outcome.progress[0] == 999

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -51,6 +54,121 @@ def test_seldom_calls_are_all_sent(sent, monkeypatch):
         now[0] += 0.1
         context.progress(i, None)
     assert len(sent) == 100
+
+
+@pytest.fixture
+def waiting(sent, monkeypatch):
+    """Hands out messages as they come; the timer waits a little only."""
+    came: queue.SimpleQueue[dict] = queue.SimpleQueue()
+    monkeypatch.setattr(context, "_LATE_SECONDS", 0.02)
+    meter = context.Meter(came.put)
+    yield meter, came
+    meter.close()
+
+
+def drain(came) -> list[float]:
+    found = []
+    while not came.empty():
+        found.append(came.get()["p"][0])
+    return found
+
+
+def test_what_a_burst_ends_with_is_sent_late(waiting):
+    meter, came = waiting
+    for i in range(1000):
+        meter.set(i, None, "")
+    timer = meter._late
+    assert timer is not None
+    assert timer.daemon
+    timer.join(10)
+    assert drain(came)[-1] == 999
+    assert meter._late is None
+    meter.set(1000, None, "")
+    assert meter._late is None or came.empty()
+
+
+def test_at_most_one_timer_waits(waiting, monkeypatch):
+    meter, _ = waiting
+    monkeypatch.setattr(context, "_LATE_SECONDS", 60.0)
+    began = threading.active_count()
+    for i in range(10_000):
+        meter.set(i, None, "")
+    assert threading.active_count() == began + 1
+
+
+def test_no_timer_where_nothing_is_held_back(waiting):
+    meter, came = waiting
+    for i in range(10):
+        meter.set(i, 9, "")
+    assert drain(came) == list(range(10))
+    assert meter._late is None
+
+
+def test_nothing_is_sent_after_the_end(waiting, monkeypatch):
+    meter, came = waiting
+    monkeypatch.setattr(context, "_LATE_SECONDS", 60.0)
+    for i in range(100):
+        meter.set(i, None, "")
+    timer = meter._late
+    meter.close()
+    timer.join(10)
+    drain(came)
+    meter.set(100, 100, "")
+    meter.flush()
+    assert came.empty()
+    assert meter._late is None
+
+
+def test_a_fork_finds_no_thread_of_ours_and_loses_nothing(waiting, monkeypatch):
+    meter, came = waiting
+    monkeypatch.setattr(context, "_LATE_SECONDS", 60.0)
+    for i in range(100):
+        meter.set(i, None, "")
+    timer = meter._late
+    meter.quiet()
+    assert not timer.is_alive()
+    assert drain(came)[-1] == 99
+
+
+def test_a_forked_copy_is_silent_whoever_held_the_lock(waiting):
+    meter, came = waiting
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with meter._lock:
+            held.set()
+            over.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+    meter.abandon()
+    meter.set(1, 1, "")
+    over.set()
+    thread.join(10)
+    assert came.empty()
+
+
+def test_no_more_threads_for_this_process(waiting, monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    meter, came = waiting
+    for i in range(100):
+        meter.set(i, None, "")
+    meter.quiet()
+    assert drain(came)[-1] == 99
+
+
+def test_a_million_calls_cost_next_to_nothing(waiting):
+    meter, came = waiting
+    began = time.process_time()
+    for i in range(1_000_000):
+        meter.set(i, None, "")
+    # Measured: 0.4 s. A wide margin, because it shows a lock or a thread per call, not a slow machine.
+    assert time.process_time() - began < 5
+    assert len(drain(came)) < 500
 
 
 def test_an_unknown_length(sent):
