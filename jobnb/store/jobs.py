@@ -229,11 +229,12 @@ class Jobs:
 
     def failures_since(self, cluster: str, since: datetime) -> tuple[int, int, str | None]:
         """Return how many jobs have ended since, how many of them failed, and the last one that did."""
+        # The plus keeps SQLite from the index of states, in which nearly every job is of one of these.
         row = self._db.row(
             "SELECT count(*), count(*) FILTER (WHERE status = 'failed'), "
-            "(SELECT id FROM jobs WHERE finished_at > ?1 AND status = 'failed' AND cluster = ?2 "
+            "(SELECT id FROM jobs WHERE finished_at > ?1 AND +status = 'failed' AND cluster = ?2 "
             "ORDER BY finished_at DESC LIMIT 1) "
-            "FROM jobs WHERE finished_at > ?1 AND cluster = ?2 AND status IN ('completed', 'failed')",
+            "FROM jobs WHERE finished_at > ?1 AND cluster = ?2 AND +status IN ('completed', 'failed')",
             (to_us(since), cluster),
         )
         assert row is not None
@@ -328,8 +329,10 @@ class Jobs:
 
     def counts(self, cluster: str | None = None) -> dict[str, int]:
         """Return how many jobs there are in each state."""
-        sql = "SELECT status, count(*) FROM jobs WHERE ?1 IS NULL OR cluster = ?1 GROUP BY status"
-        found: dict[str, int] = dict(self._db.rows(sql, (cluster,)))
+        # Without a cluster the index of states is enough; with "or it is null" the whole table would be read.
+        where, values = ("", ()) if cluster is None else ("WHERE cluster = ?", (cluster,))
+        sql = f"SELECT status, count(*) FROM jobs {where} GROUP BY status"  # noqa: S608
+        found: dict[str, int] = dict(self._db.rows(sql, values))
         return {status.value: int(found.get(status.value, 0)) for status in Status}
 
     def error_codes(self) -> dict[str, int]:
