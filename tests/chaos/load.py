@@ -1,7 +1,7 @@
 """A stand-in for a notebook kernel: hands in a mixed load for each line that it reads, until it is killed.
 
-Run as a script: ``load.py HOME FOLDER``. It prints the id of each job once it is accepted; how a job must end stands
-in its tags, so that nothing is lost with this process.
+Run as a script: ``load.py HOME FOLDER [ADDRESS]``. It prints the id of each job once it is accepted; how a
+job must end stands in its tags, so that nothing is lost with this process.
 """
 
 from __future__ import annotations
@@ -124,6 +124,8 @@ def hand_in(manager: JobManager, folder: Path, draw: random.Random) -> None:
 
 def main() -> None:
     manager, folder = JobManager(home=sys.argv[1]), Path(sys.argv[2])
+    if sys.argv[3:]:
+        manager.connect(sys.argv[3])
     for line in sys.stdin:
         hand_in(manager, folder, random.Random(int(line)))
 

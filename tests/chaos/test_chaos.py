@@ -1,7 +1,8 @@
 """Kill anything at any moment, round after round; then the ledger must be right: nothing lost, nothing twice.
 
 Ten rounds by default, ``JOBNB_CHAOS_ROUNDS=100`` by hand; ``JOBNB_CHAOS_SEED`` repeats a run's choices, though not the
-machine's timing. The Nannies of the embedded cluster live in the service and die with it.
+machine's timing. The Nannies of the embedded cluster live in the service and die with it; a cluster of somebody else
+has a scheduler and Nannies of its own, and the test starts again what it has killed of them, as an administrator would.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import os
 import queue
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,11 +34,13 @@ from jobnb.job import JobRecord, Status
 ROUNDS = int(os.environ.get("JOBNB_CHAOS_ROUNDS", "10"))
 SEED = int(os.environ.get("JOBNB_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 VICTIMS = ("kernel", "service", "worker", "fork server", "child")
+#: A new scheduler knows nothing, and everything has to be connected again: that takes longest, and is drawn seldom.
+REMOTE_VICTIMS = VICTIMS * 2 + ("nanny", "nanny", "scheduler")
 #: What everything that this home's service starts inherits.
 MARK = "JOBNB_CHAOS_HOME"
 #: The longest that a round goes on before something is killed.
 ROUND_SECONDS = 1.5
-RECOVERY_SECONDS = 20.0
+RECOVERY_SECONDS = 40.0
 END_SECONDS = 60.0
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120 + 10 * ROUNDS)]
@@ -53,7 +57,55 @@ def role(process: psutil.Process) -> str:
         return "child" if born else "fork server"
     if "spawn_main" in command:
         return "worker"
+    if "dask worker" in command:
+        return "nanny"
+    if "dask scheduler" in command:
+        return "scheduler"
     return "other"
+
+
+class Remote:
+    """A cluster as an administrator keeps it: a scheduler and two workers with their Nannies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.scheduler: subprocess.Popen[bytes] | None = None
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.mend()
+
+    def mend(self) -> None:
+        """Start what is not there; workers never join a new scheduler, so they are started again as well."""
+        if self.scheduler is None or self.scheduler.poll() is not None:
+            self.close()
+            self.scheduler = self._start("scheduler", "--host", self.address, "--no-dashboard")
+            ends = time.monotonic() + 20
+            while not self._answers():
+                assert time.monotonic() < ends, "no scheduler"
+                time.sleep(0.01)
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        while len(self.workers) < 2:
+            at = ("--host", "127.0.0.1", "--local-directory", str(self.folder), "--death-timeout", "20")
+            self.workers.append(self._start("worker", self.address, "--nthreads", "1", "--no-dashboard", *at))
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def _start(self, command: str, *args: str) -> subprocess.Popen[bytes]:
+        with open(self.folder / f"{command}.log", "ab") as log:
+            return subprocess.Popen([sys.executable, "-m", "dask", command, *args], stdout=log, stderr=log)
+
+    def close(self) -> None:
+        for process in [*self.workers, self.scheduler]:
+            if process is not None:
+                process.kill()
+                process.wait()
 
 
 @dataclass(kw_only=True)
@@ -64,6 +116,7 @@ class Chaos:
     folder: Path
     draw: random.Random
     manager: JobManager
+    remote: Remote | None = None
     said: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     kernel: subprocess.Popen[str] | None = None
     reader: threading.Thread | None = None
@@ -91,6 +144,7 @@ class Chaos:
         """Have the kernel hand in another load; start one if the last was killed."""
         if self.kernel is None:
             args = [sys.executable, load.__file__, str(self.home), str(self.folder)]
+            args += [self.remote.address] if self.remote else []
             self.kernel = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self.reader = threading.Thread(target=self._read, args=(self.kernel,))
             self.reader.start()
@@ -131,11 +185,16 @@ class Chaos:
             here = [process for name, process in self.processes() if name == victim]
             if not here:
                 return False
+            chosen = self.draw.choice(here)
             try:
-                self.draw.choice(here).kill()
+                chosen.kill()
             except psutil.NoSuchProcess:
                 return False
+            if victim in ("nanny", "scheduler"):
+                chosen.wait()
         self.killed[victim] += 1
+        if self.remote is not None:
+            self.remote.mend()
         return True
 
     def live(self) -> list[JobRecord]:
@@ -156,42 +215,55 @@ class Chaos:
         """Load, wait for a random moment, kill something, and see that the rest goes on."""
         self.begin_round()
         self.await_events(self.draw.randrange(1, 60), ROUND_SECONDS)
-        victim = self.draw.choice(VICTIMS)
-        began = time.monotonic()
-        if not self.kill(victim) or victim == "kernel" or not self.live():
+        victim = self.draw.choice(REMOTE_VICTIMS if self.remote else VICTIMS)
+        lease, began = self.manager.daemon.lease(), time.monotonic()
+        if not self.kill(victim):
             return
-        assert self.await_events(1, RECOVERY_SECONDS), f"nothing went on within {RECOVERY_SECONDS} s"
+        since = self.manager.store.jobs.last_event()
+        if victim == "service" and lease is not None:
+            self.await_going_on(lambda: (self.manager.daemon.lease() or lease).epoch > lease.epoch)
+        self.await_going_on(lambda: not self.live() or self.service_did_something(since))
         if victim == "service":
-            self.await_lease()
             self.recoveries.append(time.monotonic() - began)
 
-    def await_lease(self) -> None:
-        """Wait until a service is in charge and has done something."""
+    def service_did_something(self, since: int) -> bool:
+        """Tell whether a service has moved a job on since an event."""
+        return any(event.who == "service" for _, _, event in self.manager.store.jobs.events_after(since))
+
+    def await_going_on(self, true: Callable[[], bool]) -> None:
+        """Wait until something is so, as somebody with a card open does."""
         ends = time.monotonic() + RECOVERY_SECONDS
-        while (lease := self.manager.daemon.lease()) is None or not lease.info.get("slots"):
+        while not true():
             self.manager.ensure_service()
-            assert time.monotonic() < ends, self.manager.daemon.log_tail()
-            time.sleep(0.002)
+            assert time.monotonic() < ends, f"nothing went on within {RECOVERY_SECONDS} s"
+            time.sleep(0.005)
 
 
 @pytest.fixture
-def chaos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chaos]:
+def chaos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Chaos]:
     home = tmp_path / "home"
     monkeypatch.setenv(MARK, str(home))
     monkeypatch.setenv("DASK_JOBNB__WORKERS", "2")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     (tmp_path / "marks").mkdir()
-    made = Chaos(home=home, folder=tmp_path / "marks", draw=random.Random(SEED), manager=JobManager(home=home))
+    remote = Remote(tmp_path) if request.param == "remote" else None
+    manager = JobManager(home=home)
+    if remote is not None:
+        manager.connect(remote.address)
+    made = Chaos(home=home, folder=tmp_path / "marks", draw=random.Random(SEED), manager=manager, remote=remote)
     yield made
     made.end_kernel(signal.SIGKILL)
-    made.manager.close()
+    manager.close()
+    if remote is not None:
+        remote.close()
     for _, process in made.processes():
         process.kill()
 
 
-def test_nothing_is_lost_and_nothing_is_twice(chaos: Chaos, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("chaos", "rounds"), [("embedded", ROUNDS), ("remote", ROUNDS // 2)], indirect=["chaos"])
+def test_nothing_is_lost_and_nothing_is_twice(chaos: Chaos, rounds: int, capsys: pytest.CaptureFixture[str]) -> None:
     try:
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             chaos.round()
         settle(chaos)
         audit(chaos)
@@ -222,6 +294,9 @@ def settle(chaos: Chaos) -> None:
 def end(chaos: Chaos) -> None:
     """Stop the service; no process may be left."""
     assert chaos.manager.daemon.stop()
+    if chaos.remote is not None:
+        # They end with the workers; nobody has to wait until Dask has told them that they are not needed.
+        chaos.remote.close()
     ends = time.monotonic() + 20
     while left := chaos.processes():
         assert time.monotonic() < ends, left
