@@ -217,7 +217,7 @@ def test_a_successor_goes_on_with_what_a_remote_cluster_still_has(
         dask.close()
 
 
-def test_a_service_that_thaws_leaves_its_successor_the_tasks_on_a_remote_cluster(
+def test_a_service_that_thaws_leaves_the_tasks_to_its_successor_and_a_mute_scheduler_is_waited_for(
     fresh: Callable[[], JobManager], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JOBNB_LEASE_SECONDS", "1")
@@ -236,10 +236,17 @@ def test_a_service_that_thaws_leaves_its_successor_the_tasks_on_a_remote_cluster
         until(lambda: service(viewer).pid != old.pid)
         os.kill(old.pid, signal.SIGCONT)
         until(lambda: not alive(old.pid))
+        # Its scheduler does not answer for a while, either.
+        present = service(manager)
+        os.kill(dask.scheduler.pid, signal.SIGSTOP)
         gate.touch()
+        assert not threading.Event().wait(1.5)
+        assert job.status is Status.RUNNING
+        os.kill(dask.scheduler.pid, signal.SIGCONT)
         assert job.result(timeout=20) == "open"
         assert ends(job) == ["completed"]
         assert len(marks.read_text().split()) == 1
+        assert service(manager).epoch == present.epoch
         assert manager.daemon.stop()
     finally:
         dask.close()
