@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two updates of one panel.
 UPDATE_SECONDS = 0.5
+#: Seconds for which a panel says what became of a button.
+SAID_SECONDS = 10.0
 #: Jobs that a panel shows.
 LIMIT = 20
 #: Panels that move; a further one takes the place of the oldest.
@@ -70,6 +72,7 @@ class Panel:
         self._view: panel_view.PanelView | None = None
         self._key = ""
         self._said = ""
+        self._said_at = -math.inf
         self._trouble = ""
         self._looked_at = -math.inf
         self._look_at = -math.inf
@@ -109,7 +112,7 @@ class Panel:
         """See `ui.Watcher.tick`."""
         if self._closed:
             return True
-        self._carry_out()
+        self._carry_out(now)
         if self._closing.is_set():
             self._finish()
             return True
@@ -122,11 +125,13 @@ class Panel:
             return False
         self._trouble, self._looked_at = trouble, now
         view = self._read()
+        if now - self._said_at >= SAID_SECONDS:
+            self._said = ""
         # Clocks tick where something runs; otherwise only what changes in the store is of interest.
-        self._look_at = now + 1.0 if view.moves else math.inf
+        self._look_at = now + 1.0 if view.moves else self._said_at + SAID_SECONDS if self._said else math.inf
         if self._face is not None:
             self._face.offer(_choices(view.live), _choices(view.failed))
-        html = panel_view.render(view, style=False, trouble=self._said or trouble)
+        html = panel_view.render(view, style=False, trouble=look.DOT.join(t for t in (self._said, trouble) if t))
         if html == self._key:
             return False
         if not cards._budget.take(len(html), now):
@@ -143,9 +148,10 @@ class Panel:
         self._view = panel_view.read(self._manager, self._limit, self._clock())
         return self._view
 
-    def _carry_out(self) -> None:
+    def _carry_out(self, now: float) -> None:
         while self._wishes:
             what, job_id = self._wishes.popleft()
+            self._said_at = now
             # Drawn again even if the store's version does not tell.
             self._look_at = -math.inf
             short = look.short_id(job_id)
@@ -199,16 +205,17 @@ class Panel:
             return
         from IPython.display import display
 
-        html = panel_view.render(view)
-        data: dict[str, Any] = {"text/html": html, "text/plain": panel_view.text(view)}
+        html = panel_view.render(view, style=False)
+        data: dict[str, Any] = {"text/html": STYLE + html, "text/plain": panel_view.text(view)}
         if self._closed:
             display(data, raw=True, metadata=_METADATA)
             return
         first = not self._handles
         if first:
+            self._key = html
             self._face = panel_face.make(self.on_cancel, self.on_retry)
             if self._face is not None:
-                self._face.draw(panel_view.render(view, style=False))
+                self._face.draw(html)
                 self._face.offer(_choices(view.live), _choices(view.failed))
         if self._face is not None:
             data[cards.WIDGET_VIEW] = panel_face.view_of(self._face)

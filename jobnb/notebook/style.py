@@ -88,8 +88,8 @@ section.jn-card.jn-table.jn-table{border-left:1px solid var(--jn-line);max-width
 .jn-card.jn-table .jn-dot{animation:none!important}
 .jn-card.jn-panel header{margin-bottom:4px;flex-wrap:wrap}.jn-card.jn-panel .jn-right{flex:1 1 auto;white-space:normal}
 .jn-card.jn-table td .jn-bar{height:3px;margin:2px 0 1px;max-width:220px}.jn-card.jn-table td .jn-bar i{animation:none}
-.jn-card.jn-card.jn-table tbody tr:last-child td{border-bottom:0}.jn-card.jn-table td{vertical-align:top}.jn-card.jn-table td.jn-l:nth-child(n+4){white-space:nowrap}
-.jn-card.jn-table td.jn-wide.jn-l{white-space:normal}
+.jn-card.jn-card.jn-table tbody tr:last-child td{border-bottom:0}.jn-card.jn-table td{vertical-align:top}
+.jn-card.jn-card.jn-table .jn-l,.jn-card.jn-card.jn-table td code{white-space:nowrap}.jn-card.jn-card.jn-table .jn-l.jn-wide{white-space:normal;min-width:8em}
 .jn-card.jn-card .jn-warning{color:var(--jn-ink)}.jn-card.jn-card .jn-warning .jn-code{color:var(--jn-warn)}
 .jobnb-card.jobnb-panel{max-width:min(1000px,calc(100% - 20px))}
 .jobnb-panel .jobnb-controls{flex-wrap:wrap;gap:6px;margin:0 0 8px;width:auto;align-items:center;overflow:visible}

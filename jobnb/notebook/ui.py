@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks at the store's version while something is live.
 POLL_SECONDS = 0.06
+#: The same while nothing is, and a panel merely looks on.
+CALM_SECONDS = 0.5
 #: Seconds between two looks at whether the service is alive.
 SERVICE_SECONDS = 2.0
 #: Seconds after which an unchanged store is read all the same, should its version fail to move.
@@ -132,10 +134,17 @@ class Ui:
         # A fork copies the object but not the thread.
         return self._thread is not None and self._thread.is_alive() and self._pid == os.getpid()
 
+    def _pause(self) -> float | None:
+        # The kernel's main thread needs no help from here while nothing is live.
+        with self._lock:
+            watchers = list(self._watchers)
+        if not watchers:
+            return None
+        return POLL_SECONDS if any(w.needs_service for w in watchers) else CALM_SECONDS
+
     def _run(self) -> None:
         while not self._stopped:
-            # The kernel's main thread needs no help from here while nothing is live.
-            self._wake.wait(POLL_SECONDS if self.live else None)
+            self._wake.wait(self._pause())
             self._wake.clear()
             with self._looks:
                 self._begun += 1

@@ -13,7 +13,7 @@ from test_cards_live import Counted, FakeHandle, advance
 
 from jobnb.errors import UsageProblem
 from jobnb.job import ErrorRecord, Progress, Status
-from jobnb.notebook import cards, job_table, panel, panel_view
+from jobnb.notebook import cards, job_table, panel, panel_view, ui
 from jobnb.notebook.budget import Budget
 
 
@@ -232,6 +232,27 @@ def test_retry_tries_a_dead_letter_again_and_a_retrying_job_now(manager, thread,
     press(one, "Retry", waits)
     turn(manager, thread, clock)
     assert manager.asked("retry") == [("retry", dead.id), ("retry", waits.id)]
+
+
+def test_what_became_of_a_button_is_said_for_a_while(manager, thread, clock, make):
+    job = manager.put()
+    one = make()
+    manager.end(job)
+    one.on_cancel(job.id)
+    turn(manager, thread, clock)
+    assert "had ended already" in html(one)
+    for _ in range(22):
+        turn(manager, thread, clock)
+    assert "had ended already" not in html(one)
+
+
+def test_a_panel_of_a_store_at_rest_looks_twice_a_second(manager, thread, clock, make):
+    job = manager.put()
+    make()
+    assert thread._pause() == ui.POLL_SECONDS
+    manager.end(job)
+    turn(manager, thread, clock)
+    assert thread._pause() == ui.CALM_SECONDS
 
 
 def test_what_cannot_be_done_is_said(manager, thread, clock, make):
