@@ -14,10 +14,16 @@ from jobnb.notebook.style import STYLE
 
 #: What can be chosen: what is shown, and the job's id.
 Choices = Sequence[tuple[str, str]]
+#: Entries of jobs that are over which a list may have before it is replaced.
+_MOST_OVER = 20
 
 
 class Chooser:
     """A list of jobs and the button for the chosen one.
+
+    The page says which entry was chosen by its place alone, and may say so late: a busy kernel reads it after its
+    cell. So a place in the list never comes to mean another job: further ones are added at the end, and those that are
+    over stay until both widgets are replaced by new ones, which hear nothing of what was meant for the old.
 
     Parameters
     ----------
@@ -28,37 +34,65 @@ class Chooser:
     """
 
     def __init__(self, word: str, tooltip: str, on_press: Callable[[str], None]) -> None:
+        self._word = word
+        self._tooltip = tooltip
+        self._on_press = on_press
+        self._labels: dict[str, str] = {}
+        self._over: set[str] = set()
+        self._make()
+
+    def _make(self) -> None:
         import ipywidgets
 
-        self._list = ipywidgets.Dropdown(options=[], layout=ipywidgets.Layout(display="none"))
-        self._button = ipywidgets.Button(description=word, tooltip=tooltip, layout=ipywidgets.Layout(display="none"))
-        self._begun = False
+        hidden = [ipywidgets.Layout(display="none") for _ in range(2)]
+        chooser = self._list = ipywidgets.Dropdown(options=[], layout=hidden[0])
+        self._button = ipywidgets.Button(description=self._word, tooltip=self._tooltip, layout=hidden[1])
 
         def pressed(_button: object) -> None:
-            chosen = self._list.value
+            chosen = chooser.value
             if chosen is not None:
-                on_press(str(chosen))
+                self._on_press(str(chosen))
 
         self._button.on_click(pressed)
-        self.widgets = (self._list, self._button)
+        self._labels, self._over = {}, set()
+        for widget in self.widgets:
+            answer_anywhere(widget)
 
-    def offer(self, choices: Choices) -> None:
-        """Offer these jobs; what was chosen stays chosen, and nothing is where that is gone."""
-        wanted = tuple(choices)
-        if tuple(self._list.options) == wanted:
-            return
-        ids = [job_id for _, job_id in wanted]
+    @property
+    def widgets(self) -> tuple[Any, Any]:
+        """The list and the button."""
+        return self._list, self._button
+
+    def offer(self, choices: Choices) -> Sequence[Any]:
+        """Offer these jobs; return the widgets that were replaced, for the caller to close.
+
+        What was chosen stays chosen; the next in the list never slips under a finger that is about to press.
+        """
+        wanted = {job_id: label for label, job_id in choices}
+        old: Sequence[Any] = ()
+        over = {job_id for job_id in self._labels if job_id not in wanted}
         chosen = self._list.value
-        if chosen not in ids:
-            # The next in the list must not slip under a finger that is about to press; only the first list of all
-            # comes with its first entry chosen.
-            chosen = ids[0] if ids and not self._begun else None
-        self._begun = self._begun or bool(ids)
+        if over and (not wanted or len(over) > _MOST_OVER):
+            old = self.widgets
+            self._make()
+            over, chosen = set(), chosen if chosen in wanted else None
+        first = not self._labels and not old
+        # Newest first is how they come; what is added goes to the end.
+        new = {job_id: label for job_id, label in wanted.items() if job_id not in self._labels}
+        if not new and over == self._over and not old:
+            return old
+        self._labels |= new
+        self._over = over
+        if first:
+            chosen = next(iter(wanted), None)
         with self._list.hold_sync():
-            self._list.options = wanted
+            self._list.options = tuple(
+                (f"{label} (over)" if job_id in over else label, job_id) for job_id, label in self._labels.items()
+            )
             self._list.value = chosen
         for widget in self.widgets:
             widget.layout.display = None if wanted else "none"
+        return old
 
 
 class PanelFace:
@@ -77,14 +111,16 @@ class PanelFace:
         self._html = ipywidgets.HTML("")
         self._cancel = Chooser("Cancel", "stop the chosen job", on_cancel)
         self._retry = Chooser("Retry", "try the chosen job again, or now", on_retry)
-        parts = (*self._cancel.widgets, *self._retry.widgets)
-        self._controls = ipywidgets.HBox(parts)
+        self._controls = ipywidgets.HBox(self._parts())
         self._controls.add_class("jobnb-controls")
         self._box = ipywidgets.VBox([self._sheet, self._html, self._controls])
         self._box.add_class("jobnb-card")
         self._box.add_class("jobnb-panel")
-        for widget in (self._box, self._controls, *parts):
+        for widget in (self._box, self._controls):
             answer_anywhere(widget)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return (*self._cancel.widgets, *self._retry.widgets)
 
     @property
     def model_id(self) -> str:
@@ -97,8 +133,11 @@ class PanelFace:
 
     def offer(self, live: Choices, failed: Choices) -> None:
         """Offer the jobs that can be cancelled, and those that can be tried again."""
-        self._cancel.offer(live)
-        self._retry.offer(failed)
+        old = (*self._cancel.offer(live), *self._retry.offer(failed))
+        if old:
+            self._controls.children = self._parts()
+            for widget in old:
+                close_all(widget)
 
     def close(self) -> None:
         """Take everything away."""

@@ -61,6 +61,10 @@ def chooser(one, word):
     return {"Cancel": one._face._cancel, "Retry": one._face._retry}[word]
 
 
+def offered(one, word):
+    return [i for label, i in chooser(one, word)._list.options if "(over)" not in label]
+
+
 def press(one, word, job=None):
     if job is not None:
         chooser(one, word)._list.value = job.id
@@ -219,7 +223,7 @@ def test_cancel_is_a_wish_that_the_thread_carries_out(manager, thread, clock, ma
     assert manager.asked("cancel") == [("cancel", first.id)]
     assert "cancelling" in html(one)
     assert "01aa: cancel was asked for" in html(one)
-    assert [i for _, i in chooser(one, "Cancel")._list.options] == [second.id]
+    assert offered(one, "Cancel") == [second.id]
 
 
 def test_retry_tries_a_dead_letter_again_and_a_retrying_job_now(manager, thread, clock, make):
@@ -227,7 +231,7 @@ def test_retry_tries_a_dead_letter_again_and_a_retrying_job_now(manager, thread,
     waits = manager.put(status=Status.RETRYING, run_at=manager.now + timedelta(seconds=60))
     manager.end(manager.put(), Status.FAILED)  # somebody has retried it: no dead letter
     one = make()
-    assert [i for _, i in chooser(one, "Retry")._list.options] == [waits.id, dead.id]
+    assert offered(one, "Retry") == [waits.id, dead.id]
     press(one, "Retry", dead)
     press(one, "Retry", waits)
     turn(manager, thread, clock)
@@ -273,21 +277,54 @@ def test_what_cannot_be_done_is_said(manager, thread, clock, make):
 
 
 def test_what_is_chosen_stays_chosen_and_nothing_takes_its_place(manager, thread, clock, make):
+    """A choice comes as a place in the list, perhaps long after the list has changed: it means the same job."""
     a, b, c = (manager.put(name=n) for n in "abc")
     one = make()
     lists = chooser(one, "Cancel")._list
     assert lists.value == c.id
     lists.value = b.id
+    d = manager.put(name="d")
     manager.end(c)
     turn(manager, thread, clock)
     assert lists.value == b.id
+    assert [i for _, i in lists.options] == [c.id, b.id, a.id, d.id]
+    assert offered(one, "Cancel") == [b.id, a.id, d.id]
     manager.end(b)
     turn(manager, thread, clock)
-    assert [i for _, i in lists.options] == [a.id]
-    assert lists.value is None
+    assert lists.value == b.id
     press(one, "Cancel")
     turn(manager, thread, clock)
-    assert manager.asked("cancel") == []
+    assert "had ended already" in html(one)
+    assert offered(one, "Cancel") == [a.id, d.id]
+
+
+def test_a_list_of_which_all_are_over_is_replaced_and_hears_no_late_press(manager, thread, clock, make):
+    registry = ipywidgets.widgets.widget._instances
+    job = manager.put()
+    one = make()
+    old = chooser(one, "Cancel").widgets
+    count = len(registry)
+    manager.end(job)
+    turn(manager, thread, clock)
+    again = manager.put()
+    turn(manager, thread, clock)
+    assert offered(one, "Cancel") == [again.id]
+    assert chooser(one, "Cancel")._list.value == again.id
+    assert not {w.model_id for w in old if w.comm} & set(registry)
+    assert len(registry) == count
+    assert chooser(one, "Cancel").widgets == one._face._controls.children[:2]
+
+
+def test_a_list_does_not_grow_for_ever(manager, thread, clock, make):
+    one = make()
+    keep = manager.put(name="keep")
+    for _ in range(60):
+        job = manager.put()
+        turn(manager, thread, clock)
+        manager.end(job)
+        turn(manager, thread, clock)
+        assert len(chooser(one, "Cancel")._list.options) <= 23
+        assert keep.id in offered(one, "Cancel")
 
 
 def test_controls_hide_while_there_is_nothing_to_choose(manager, thread, clock, make):
