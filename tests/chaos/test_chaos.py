@@ -175,27 +175,29 @@ class Chaos:
             if record.name == "sleeper":
                 self.manager.cancel(record.id)
 
-    def kill(self, victim: str) -> bool:
-        """Kill a process of that role; False if there is none now."""
+    def kill(self, victim: str) -> int:
+        """Kill a process of that role and return its id; 0 if there is none now."""
         if victim == "kernel":
             if self.kernel is None:
-                return False
+                return 0
+            pid = self.kernel.pid
             self.end_kernel(signal.SIGKILL)
         else:
             here = [process for name, process in self.processes() if name == victim]
             if not here:
-                return False
+                return 0
             chosen = self.draw.choice(here)
             try:
                 chosen.kill()
             except psutil.NoSuchProcess:
-                return False
+                return 0
+            pid = chosen.pid
             if victim in ("nanny", "scheduler"):
                 chosen.wait()
         self.killed[victim] += 1
         if self.remote is not None:
             self.remote.mend()
-        return True
+        return pid
 
     def live(self) -> list[JobRecord]:
         """Return the jobs that are not final."""
@@ -217,13 +219,16 @@ class Chaos:
         self.await_events(self.draw.randrange(1, 60), ROUND_SECONDS)
         victim = self.draw.choice(REMOTE_VICTIMS if self.remote else VICTIMS)
         lease, began = self.manager.daemon.lease(), time.monotonic()
-        if not self.kill(victim):
+        pid = self.kill(victim)
+        if not pid:
             return
         since = self.manager.store.jobs.last_event()
-        if victim == "service" and lease is not None:
+        # A service that was only about to leave, because another is in charge, needs no successor.
+        in_charge = lease is not None and lease.pid == pid
+        if lease is not None and in_charge:
             self.await_going_on(lambda: (self.manager.daemon.lease() or lease).epoch > lease.epoch)
         self.await_going_on(lambda: not self.live() or self.service_did_something(since))
-        if victim == "service":
+        if in_charge:
             self.recoveries.append(time.monotonic() - began)
 
     def service_did_something(self, since: int) -> bool:
