@@ -38,6 +38,10 @@ _METADATA = {"jobnb": {"panel": True}}
 class Source(ui.Watched, panel_view.Source, Protocol):
     """What a panel needs of a manager."""
 
+    def record(self, job_id: str) -> JobRecord:
+        """Return a job's row."""
+        ...
+
     def cancel(self, job_id: str) -> bool:
         """Ask for a job to be stopped."""
         ...
@@ -157,17 +161,22 @@ class Panel:
             short = look.short_id(job_id)
             try:
                 if what == "retry":
-                    again = self._manager.retry(job_id).id
-                    self._said = (
-                        f"{short}: the next attempt is due now"
-                        if again == job_id
-                        else f"{short} is tried again as {look.short_id(again)}"
-                    )
+                    self._said = self._retry(job_id)
                 else:
                     asked = self._manager.cancel(job_id)
                     self._said = f"{short}: cancel was asked for" if asked else f"{short} had ended already"
             except JobnbError as error:
                 self._said = f"{error.code}: {error.message}"
+
+    def _retry(self, job_id: str) -> str:
+        short, record = look.short_id(job_id), self._manager.record(job_id)
+        if not panel_view.can_be_retried(record):
+            # A second press must not make a second job.
+            return self._said if self._said.startswith(short) else f"{short} is no dead letter any more"
+        again = self._manager.retry(job_id).id
+        if again == job_id:
+            return f"{short}: the next attempt is due now"
+        return f"{short} is tried again as {look.short_id(again)}"
 
     def _finish(self) -> None:
         self._closed = True

@@ -68,13 +68,17 @@ class PanelView:
     @property
     def failed(self) -> tuple[JobRecord, ...]:
         """Those that can be tried again, or now."""
-        waits = Status.RETRYING
-        return tuple(r for r in self.records if r.dead or (r.status is waits and not r.cancel_requested))
+        return tuple(r for r in self.records if can_be_retried(r))
 
     @property
     def moves(self) -> bool:
         """True while a job is to end."""
         return any(self.counts.get(state) for state in _LIVE)
+
+
+def can_be_retried(job: JobRecord) -> bool:
+    """Tell whether a job is a dead letter, or waits for its next attempt."""
+    return job.dead or (job.status is Status.RETRYING and not job.cancel_requested)
 
 
 def read(manager: Source, limit: int, now: datetime) -> PanelView:

@@ -94,7 +94,7 @@ section.jn-card.jn-table.jn-table{border-left:1px solid var(--jn-line);max-width
 .jobnb-card.jobnb-panel{max-width:min(1000px,calc(100% - 20px))}
 .jobnb-panel .jobnb-controls{flex-wrap:wrap;gap:6px;margin:0 0 8px;width:auto;align-items:center;overflow:visible}
 .jobnb-controls .widget-dropdown{width:auto;margin:0;height:24px}.jobnb-controls .widget-dropdown>select{height:24px;line-height:20px;padding-top:0;padding-bottom:0;font-size:12px;width:auto;max-width:300px;border-radius:4px}
-.jobnb-controls .jupyter-button+.widget-dropdown{margin-left:12px}
+.jobnb-controls.jobnb-controls .jupyter-button.jupyter-button{margin-right:12px}
 @media (prefers-reduced-motion:reduce){.jn-card .jn-dot,.jn-card .jn-bar i{animation:none!important}}
 """
 

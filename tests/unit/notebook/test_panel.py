@@ -259,10 +259,29 @@ def test_a_panel_of_a_store_at_rest_looks_twice_a_second(manager, thread, clock,
     assert thread._pause() == ui.CALM_SECONDS
 
 
+def test_a_second_press_of_retry_makes_no_second_job(manager, thread, clock, make):
+    dead = manager.put(status=Status.FAILED, dead=True, finished_at=manager.now)
+    one = make()
+    retry = manager.retry
+
+    def resolve(job_id):
+        manager.change(dead, dead=False)
+        return retry(job_id)
+
+    manager.retry = resolve
+    press(one, "Retry", dead)
+    press(one, "Retry", dead)
+    turn(manager, thread, clock)
+    one.on_retry(dead.id)
+    turn(manager, thread, clock)
+    assert manager.asked("retry") == [("retry", dead.id)]
+    assert "01aa is tried again as 02aa" in html(one)
+
+
 def test_what_cannot_be_done_is_said(manager, thread, clock, make):
     job = manager.put()
     one = make()
-    manager.end(job)
+    manager.end(job, Status.FAILED, dead=True)
     press(one, "Cancel", job)
 
     def fail(job_id):
