@@ -6,6 +6,7 @@ the lease. Dask's threads do nothing but put messages into its inbox.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobnb.errors import HomeNotWritable, LeaseLost, StoreError
-from jobnb.job import Status
+from jobnb.job import JobRecord, Status
 from jobnb.service.choice import Candidate, choose
 from jobnb.service.cluster import Cluster, ClusterLost
 from jobnb.service.courier import Courier, Ended, Inbox, Lost, Message
@@ -43,6 +44,12 @@ NEVER_BEGAN_SECONDS = 0.3
 GIVE_UP_SECONDS = 5.0
 #: Pause after the store could not be written.
 STORE_PAUSE_SECONDS = 0.5
+#: A call that took no longer, the last time one of that name ended, may be sent ahead, behind one that runs.
+AHEAD_SECONDS = 0.1
+#: One that was sent ahead and has not begun by then is called back: the one before it takes longer than thought.
+RECALL_SECONDS = 0.5
+#: Names of calls of which it is known how long they take.
+PACES_KEPT = 1_000
 _OVERDUE = {
     "code": "TIMEOUT_ERROR",
     "message": "the job had not ended by its deadline.",
@@ -89,6 +96,8 @@ class Dispatcher:
         self._recorder = Recorder(store=self.store, keeper=self.keeper, courier=self._courier, ledgers=self._ledgers)
         self._order = 0
         self._orders: dict[str, int] = {}
+        #: Seconds that the last call of a name took.
+        self._paces: dict[str, float] = {}
         self._slots = 0
         self._seen: int | None = None
         self._waiting = True
@@ -149,6 +158,7 @@ class Dispatcher:
                 self._wake_delayed()
                 self._end_the_late(now)
                 self._give_up_on_the_dead(now)
+                self._recall(now)
                 if self._leave_at is None:
                     self._hand_out()
                 if now >= flush_at:
@@ -273,6 +283,8 @@ class Dispatcher:
         if timeout is not None and ledger.job.plan.get("type", "single") != "single":
             # A single call is timed by its supervisor, which knows when it began.
             ledger.ends_at = self.monotonic() + float(timeout)
+        if ledger.single:
+            ledger.pace = self._ahead(ledger.job)
         self._ledgers[ledger.job.id] = ledger
         self._order += 1
         self._orders[ledger.job.id] = self._order
@@ -319,10 +331,12 @@ class Dispatcher:
         busy = [b.job.priority.rank for b in self._ledgers.values() if b.open]
         out = sum(len(ledger.running) for ledger in self._ledgers.values())
         room = max(0, self._slots - out) if not busy else max(1, free // 2)
-        if not room:
+        # Behind short calls a short one may wait on the cluster: that hides the way there and back.
+        most = room if busy or not all(b.short for b in self._ledgers.values()) else free
+        if not most:
             return
         # One more than there is room for, to know whether any is left: reading a row costs as much as starting its job.
-        waiting = self.store.tasks.waiting(self._name, room + 1)
+        waiting = self.store.tasks.waiting(self._name, most + 1)
         self._waiting = bool(waiting)
         if not waiting:
             return
@@ -332,12 +346,31 @@ class Dispatcher:
         if not waiting:
             return
         with self.store.tasks.fenced(self.keeper.lease, "normal"):
-            taken = [job for job in waiting[:room] if self.store.tasks.start_job(job.id)]
+            ahead = itertools.takewhile(lambda job: self._ahead(job) is not None, waiting[room:most])
+            taken = [job for job in (*waiting[:room], *ahead) if self.store.tasks.start_job(job.id)]
         for job in taken:
             fresh = self.store.jobs.get(job.id)
             if fresh is not None:
                 self._adopt(Ledger.of(fresh, self.store.tasks.of(job.id)))
         self._waiting = len(waiting) > len(taken)
+
+    def _ahead(self, job: JobRecord) -> float | None:
+        """Return how many seconds a call takes, if that is known and short enough to be sent ahead."""
+        pace = self._paces.get(job.name) if job.plan.get("type", "single") == "single" else None
+        return pace if pace is not None and pace <= AHEAD_SECONDS else None
+
+    def _recall(self, now: float) -> None:
+        """Call back the calls that were sent ahead and wait behind a long one: another place may be free sooner."""
+        if sum(len(ledger.running) for ledger in self._ledgers.values()) <= self._slots:
+            return
+        for ledger in self._ledgers.values():
+            if not ledger.single or ledger.pace is None:
+                continue
+            for task, out in ledger.running.items():
+                if not out.began and out.stopping_since is None and now - out.since > RECALL_SECONDS:
+                    out.stopping_since = now
+                    self._courier.cancel(ledger.job.id, task)
+                    ledger.pace = None
 
     def _choose(self) -> Ledger | None:
         candidates = [
@@ -387,6 +420,11 @@ class Dispatcher:
             if ledger.ending is not None:
                 self._stop_tasks(ledger)
             return
+        if ledger.single and ledger.pace is not None:
+            self._paces.pop(ledger.job.name, None)
+            self._paces[ledger.job.name] = ledger.pace
+            if len(self._paces) > PACES_KEPT:
+                del self._paces[next(iter(self._paces))]
         del self._ledgers[ledger.job.id]
         del self._orders[ledger.job.id]
         self._courier.close_job(ledger.job.id)

@@ -36,6 +36,8 @@ class Running:
     done: int = 0
     #: Set once a worker has said that it began.
     began: bool = False
+    #: Monotonic time at which it was handed out.
+    since: float = field(default_factory=time.monotonic)
     #: Monotonic time of the request to stop it.
     stopping_since: float | None = None
 
