@@ -1,7 +1,8 @@
 """Whether the store stays fast as it fills: ``python tests/benchmarks/bench_store.py [--smoke]``; JSON on request.
 
 Number to reach (issue 3): listing, claiming and finishing cost the same with 100 and with 100,000 finished jobs in the
-store; growth at most 20 % (counting by state grows, of course: 3 ms for 100,000). The two stores are measured in turns, so that a busy machine slows both.
+store; growth at most 20 %. Only counting by state grows, to 3 ms for 100,000. The two stores are measured in turns, so
+that a busy machine slows both.
 """
 
 from __future__ import annotations
