@@ -130,12 +130,14 @@ def _stop(manager: JobManager, said: argparse.Namespace) -> int:
 
 def _dlq(manager: JobManager, said: argparse.Namespace) -> int:
     from jobnb.job import utcnow
+    from jobnb.notebook import job_table
     from jobnb.notebook.outputs import JobTable
 
     named = [manager.get(ref) for ref in said.jobs]
     chosen = named or manager.dead_letters(-1, kind=said.kind, code=said.code)
     if said.what == "list":
-        print(JobTable([], [job.record for job in chosen], utcnow()))
+        records = [job.record for job in chosen]
+        print(JobTable([], records, utcnow(), job_table.DEAD_LETTERS, "no dead letters"))
     elif said.what == "retry":
         for job in reversed(chosen):
             print(f"{job.id} {job.name} is tried again as {manager.retry(job.id).id}")

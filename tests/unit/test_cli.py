@@ -91,3 +91,26 @@ def test_a_report_ends_with_what_to_do() -> None:
     ]
     assert report(found).splitlines()[-1] == "home: chmod 700 it"
     assert report(found[:1]).splitlines()[-1] == "All is well."
+
+
+def test_dead_letters(home: Path, job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from jobnb.job import Status
+
+    assert cli.main(["dlq"]) == 0
+    assert "no dead letters" in capsys.readouterr().out
+    store = Store(home)
+    lease = store.leases.take("local", "me", 60, {"host": "elsewhere", "pid": 1})
+    assert lease is not None
+    with store.tasks.fenced(lease):
+        store.tasks.start_job(job)
+        store.tasks.finish(job, Status.FAILED, error={"code": "NETWORK_ERROR", "message": "no route"})
+    assert cli.main(["dlq"]) == 0
+    said = capsys.readouterr().out
+    assert "NETWORK_ERROR" in said
+    assert "night run" in said
+    assert cli.main(["dlq", "retry", "night run"]) == 0
+    assert "is tried again as" in capsys.readouterr().out
+    assert cli.main(["dlq", "purge"]) == 0
+    assert "purged 0 jobs" in capsys.readouterr().out
+    assert cli.main(["vacuum"]) == 0
+    assert "removed 0 files" in capsys.readouterr().out
