@@ -90,10 +90,12 @@ def test_what_a_burst_ends_with_is_sent_late(waiting):
 def test_at_most_one_timer_waits(waiting, monkeypatch):
     meter, _ = waiting
     monkeypatch.setattr(context, "_LATE_SECONDS", 60.0)
-    began = threading.active_count()
+    started = []
+    start = threading.Timer.start
+    monkeypatch.setattr(threading.Timer, "start", lambda self: (started.append(self), start(self)))
     for i in range(10_000):
         meter.set(i, None, "")
-    assert threading.active_count() == began + 1
+    assert started == [meter._late]
 
 
 def test_no_timer_where_nothing_is_held_back(waiting):
