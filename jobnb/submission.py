@@ -69,11 +69,13 @@ def new_job(
         store.blobs.put,
         by_value=[module] if far and module else (),
     )
+    payload = store.payloads.prepare(packed.payload)
     return NewJob(
         name=options.name or name,
         kind=kind,
         cluster=cluster,
-        payload=store.blobs.put(packed.payload),
+        payload=payload.sha,
+        content=payload.content,
         blobs=[*dict.fromkeys([*blobs, *packed.blobs])],
         params=params,
         plan=plan or {"type": "single", "items": 1},

@@ -25,13 +25,12 @@ from jobnb.service.cluster import Cluster
 from jobnb.service.ledger import Running
 from jobnb.service.published import Published
 from jobnb.store import Store
+from jobnb.store.payloads import INLINE_BYTES
 from jobnb.worker.request import TaskOutcome, TaskRequest
 from jobnb.worker.supervisor import run_task
 
 logger = logging.getLogger(__name__)
 
-#: Work up to this size travels with each task; larger work is put on the cluster once.
-INLINE_BYTES = 64_000
 #: How long the cluster may take to hand over a result, and to take in data.
 RESULT_SECONDS = 600
 SCATTER_SECONDS = 60
@@ -273,7 +272,7 @@ class Courier:
         data = [] if shared else [known[sha] for sha in blobs]
         payload: Any = self._work.get(job.id)
         if payload is None:
-            payload = self._work[job.id] = self.store.blobs.get(job.payload)
+            payload = self._work[job.id] = self.store.payloads.get(job.payload)
         if len(payload) > INLINE_BYTES and shared:
             # The supervisor reads it from the store. A task that depends on data goes where the data is, busy or
             # not, and the embedded cluster does not steal it from there.

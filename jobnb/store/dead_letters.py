@@ -14,6 +14,7 @@ from jobnb.job import JobRecord
 from jobnb.store.blobs import Blobs
 from jobnb.store.database import Database
 from jobnb.store.jobs import _COLUMNS, Jobs, record, to_us
+from jobnb.store.payloads import Payloads
 
 #: A blob is written before the row that refers to it: a young one is never removed.
 BLOB_AGE_SECONDS = 3600.0
@@ -22,11 +23,14 @@ BLOB_AGE_SECONDS = 3600.0
 class DeadLetters:
     """The dead letters of one store."""
 
-    def __init__(self, database: Database, clock: Callable[[], int], jobs: Jobs, blobs: Blobs) -> None:
+    def __init__(
+        self, database: Database, clock: Callable[[], int], jobs: Jobs, blobs: Blobs, payloads: Payloads
+    ) -> None:
         self._db = database
         self._clock = clock
         self._jobs = jobs
         self._blobs = blobs
+        self._payloads = payloads
 
     def select(self, *, kind: str | None = None, code: str | None = None, limit: int = 100) -> list[JobRecord]:
         """Return the dead letters, the newest first."""
@@ -63,7 +67,8 @@ class DeadLetters:
         return int(row[0]) if row else 0
 
     def vacuum(self) -> tuple[int, int]:
-        """Remove the blobs that no row refers to, and give the room back; return how many files and bytes."""
+        """Remove the works and blobs that no job refers to, and give the room back; return how many, and bytes."""
+        works, freed = self._payloads.vacuum()
         used = {str(row[0]) for row in self._db.rows(_USED)}
         files = size = 0
         for path in self._blobs.folder.iterdir():
@@ -83,7 +88,7 @@ class DeadLetters:
             size += stat.st_size
         self._db.rows("PRAGMA incremental_vacuum")
         self._db.rows("PRAGMA wal_checkpoint(TRUNCATE)")
-        return files, size
+        return works + files, freed + size
 
 
 _USED = (

@@ -15,6 +15,7 @@ from typing import Any
 
 from jobnb.job import ErrorRecord, Event, JobRecord, LogLine, Priority, Progress, Status
 from jobnb.store.database import Database, Row
+from jobnb.store.payloads import Payload, Payloads
 
 _COLUMNS = (
     "id, name, kind, status, cluster, priority, queue, tags, params, plan, options, snapshot, payload, "
@@ -92,6 +93,8 @@ class NewJob:
     kind: str
     cluster: str
     payload: str
+    #: The packed work itself, where it is not stored yet.
+    content: bytes | None = None
     blobs: Sequence[str] = ()
     priority: Priority = Priority.NORMAL
     queue: str = "default"
@@ -124,9 +127,10 @@ class Accepted:
 class Jobs:
     """The jobs of one store."""
 
-    def __init__(self, database: Database, clock: Callable[[], int]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], int], payloads: Payloads) -> None:
         self._db = database
         self._clock = clock
+        self._payloads = payloads
 
     def add(self, new: NewJob) -> str:
         """Accept a job and return its id; see `accept`."""
@@ -177,6 +181,7 @@ class Jobs:
                     to_us(new.deadline_at) if new.deadline_at else None,
                 ),
             )
+            self._payloads.add(Payload(sha=new.payload, content=new.content))
             if new.adopt:
                 self._adopt(job_id, new.rerun_of)
             self.event(job_id, "submitted", new.who, f"as a rerun of {new.rerun_of}" if new.rerun_of else "")

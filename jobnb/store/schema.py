@@ -126,6 +126,11 @@ ALTER TABLE jobs ADD COLUMN expires_at INTEGER;
 ALTER TABLE jobs ADD COLUMN deadline_at INTEGER;
 -- When the next attempt at the items of a failed task is due.
 ALTER TABLE tasks ADD COLUMN retry_at INTEGER;
+-- Packed works that are too small for a file each.
+CREATE TABLE payloads (
+    sha TEXT PRIMARY KEY,
+    content BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 
 DROP INDEX jobs_waiting;
 DROP INDEX jobs_scheduled;

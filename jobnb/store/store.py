@@ -18,6 +18,7 @@ from jobnb.store.database import Database
 from jobnb.store.dead_letters import DeadLetters
 from jobnb.store.jobs import Jobs, from_us
 from jobnb.store.leases import Leases
+from jobnb.store.payloads import Payloads
 from jobnb.store.tasks import Tasks
 
 
@@ -47,9 +48,10 @@ class Store:
         self.clock = clock
         self.database = Database(self.home / "jobs.db")
         self.blobs = Blobs(self.home / "blobs")
-        self.jobs = Jobs(self.database, clock)
+        self.payloads = Payloads(self.database, self.blobs)
+        self.jobs = Jobs(self.database, clock, self.payloads)
         self.leases = Leases(self.database, clock)
-        self.dead_letters = DeadLetters(self.database, clock, self.jobs, self.blobs)
+        self.dead_letters = DeadLetters(self.database, clock, self.jobs, self.blobs, self.payloads)
         self.tasks = Tasks(self.database, clock, self.jobs, self.leases, self.blobs)
         self.database.version()
 

@@ -36,13 +36,15 @@ def claim(path: Path) -> bool:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write the receipt so that it is whole or not there, and survives a power cut; then drop the claim."""
+    """Write the receipt so that it is whole or not there; then drop the claim.
+
+    It outlives every process, and that is what it is for; flushing it to the disk for a power cut, after which the
+    attempt is simply made again, would cost each task more than all the rest of it.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".receipt-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
