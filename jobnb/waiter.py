@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: Pause between two looks at the store; a look costs microseconds.
 POLL_SECONDS = 0.005
 SERVICE_CHECK_SECONDS = 1.0
+#: Jobs asked for in one look.
+LOOK_AT = 100
 
 
 class Waiter:
@@ -30,7 +32,7 @@ class Waiter:
 
     def __init__(self, manager: JobManager, ids: Sequence[str], timeout: float | None) -> None:
         self._manager = manager
-        self._ids = list(ids)
+        self._left = list(dict.fromkeys(ids))
         self._timeout = timeout
         self._ends = None if timeout is None else time.monotonic() + timeout
         self._seen: tuple[int, int] | None = None
@@ -50,11 +52,22 @@ class Waiter:
         version = self._manager.version()
         if version != self._seen:
             self._seen = version
-            if len(self._manager.store.jobs.finals(self._ids)) == len(set(self._ids)):
+            self._look()
+            if not self._left:
                 return True
         if now >= self._check_at:
             self._check_at = now + SERVICE_CHECK_SECONDS
             self._manager.ensure_service()
         if self._ends is not None and now >= self._ends:
-            raise TimeoutError(f"still not done after {self._timeout:g} s: {', '.join(self._ids)}. The job goes on.")
+            named = ", ".join(self._left[:5]) + (", …" if len(self._left) > 5 else "")
+            raise TimeoutError(f"still not done after {self._timeout:g} s: {named}. The job goes on.")
         return False
+
+    def _look(self) -> None:
+        # A few at a time: while the first of thousands still run, the others need not be asked for.
+        while self._left:
+            asked = self._left[:LOOK_AT]
+            final = self._manager.store.jobs.finals(asked)
+            self._left = [i for i in asked if i not in final] + self._left[LOOK_AT:]
+            if len(final) < len(asked):
+                break
