@@ -116,11 +116,6 @@ def sweep_work(
     return work, {**what, "objective": objective, "method": method, "runs": work.count}
 
 
-def strategy_parameters(strategy: object) -> tuple[str, ...]:
-    """Return the names of a strategy's parameters, for completion."""
-    return tuple(getattr(strategy, "parameters", ()) or ())
-
-
 def _check_strategy(strategy: object) -> None:
     if isinstance(strategy, Strategy):
         raise UsageProblem(

@@ -9,14 +9,12 @@ from __future__ import annotations
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from jobnb.errors import UsageProblem
 from jobnb.work import call
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from jobnb.research.bars import Bars
 
 
@@ -24,20 +22,6 @@ class ResultError(UsageProblem):
     """The function did not return a number, or a mapping of names to numbers."""
 
     code = "RESULT_ERROR"
-
-
-@runtime_checkable
-class Protocolled(Protocol):
-    """A strategy class of another make."""
-
-    def load_data(self, data: pd.DataFrame) -> object:
-        """Take the prices."""
-
-    def backtest(self) -> object:
-        """Run."""
-
-    def get_performance_metrics(self) -> Mapping[str, float]:
-        """Return the metrics of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from jobnb.research.data import DataRef
 from jobnb.research.digest import digest
 from jobnb.research.engine import Evaluator, Targets, targets
 from jobnb.research.foreign import is_foreign, name_of, run_foreign
-from jobnb.research.metrics import METRICS, maximized
+from jobnb.research.metrics import METRICS, check_objective, maximized
 from jobnb.research.options import EngineOptions
 from jobnb.research.space import ParameterSpace
 from jobnb.research.strategy import Strategy, maker
@@ -82,8 +82,8 @@ class SweepWork:
         UnknownName
             ``UNKNOWN_NAME``: a `Strategy` is optimized for something that is no metric.
         """
-        if not is_foreign(strategy) and objective not in METRICS:
-            raise unknown("objective", objective, METRICS)
+        if not is_foreign(strategy):
+            check_objective(objective)
         if indices is not None and len(indices) == space.count:
             indices = None
         return cls(
