@@ -35,8 +35,11 @@ if TYPE_CHECKING:
     from jobnb.manager import get_job_manager as get_job_manager
     from jobnb.option import Hooks as Hooks
     from jobnb.research.bars import Bars as Bars
+    from jobnb.research.cross_validation import CombinatorialPurgedCV as CombinatorialPurgedCV
+    from jobnb.research.cross_validation import PurgedKFold as PurgedKFold
     from jobnb.research.indicators import crossover as crossover
     from jobnb.research.strategy import Strategy as Strategy
+    from jobnb.research.walk_forward import WalkForward as WalkForward
     from jobnb.retry import GiveUp as GiveUp
     from jobnb.retry import Retry as Retry
     from jobnb.retry import RetryLater as RetryLater
@@ -69,8 +72,10 @@ _HOMES = {
     "jobnb.manager": ("JobManager", "get_job_manager"),
     "jobnb.option": ("Hooks",),
     "jobnb.research.bars": ("Bars",),
+    "jobnb.research.cross_validation": ("CombinatorialPurgedCV", "PurgedKFold"),
     "jobnb.research.indicators": ("crossover",),
     "jobnb.research.strategy": ("Strategy",),
+    "jobnb.research.walk_forward": ("WalkForward",),
     "jobnb.retry": ("GiveUp", "Retry", "RetryLater"),
     "jobnb.worker.context": ("JobContext", "current", "progress", "track"),
 }
