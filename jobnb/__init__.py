@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from jobnb.research.cross_validation import CombinatorialPurgedCV as CombinatorialPurgedCV
     from jobnb.research.cross_validation import PurgedKFold as PurgedKFold
     from jobnb.research.indicators import crossover as crossover
+    from jobnb.research.interval import integers as integers
+    from jobnb.research.interval import log_uniform as log_uniform
+    from jobnb.research.interval import uniform as uniform
     from jobnb.research.strategy import Strategy as Strategy
     from jobnb.research.walk_forward import WalkForward as WalkForward
     from jobnb.retry import GiveUp as GiveUp
@@ -74,6 +77,7 @@ _HOMES = {
     "jobnb.research.bars": ("Bars",),
     "jobnb.research.cross_validation": ("CombinatorialPurgedCV", "PurgedKFold"),
     "jobnb.research.indicators": ("crossover",),
+    "jobnb.research.interval": ("integers", "log_uniform", "uniform"),
     "jobnb.research.strategy": ("Strategy",),
     "jobnb.research.walk_forward": ("WalkForward",),
     "jobnb.retry": ("GiveUp", "Retry", "RetryLater"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from jobnb.notebook.panel import Panel
     from jobnb.research.bars import Bars
+    from jobnb.research.goal import Objective
 
 
 def connect(cluster: Any = None, home: str | os.PathLike[str] | None = None) -> None:
@@ -67,10 +68,12 @@ class Submitter:
         data: pd.DataFrame | Bars,
         space: Mapping[str, Any],
         *,
-        objective: str = "sharpe_ratio",
+        objective: Objective = "sharpe_ratio",
         method: str = "grid",
+        n_trials: int | None = None,
+        seed: int | None = None,
         constraint: Callable[[Any], bool] | None = None,
-        maximize: bool | None = None,
+        maximize: bool | Sequence[bool | None] | None = None,
         **engine: Any,
     ) -> Job:
         """Search a strategy's parameters as one job; see `jobnb.optimize`."""
@@ -81,6 +84,8 @@ class Submitter:
             self.options,
             objective=objective,
             method=method,
+            n_trials=n_trials,
+            seed=seed,
             constraint=constraint,
             maximize=maximize,
             **engine,
@@ -195,10 +200,12 @@ def optimize(
     data: pd.DataFrame | Bars,
     space: Mapping[str, Any],
     *,
-    objective: str = "sharpe_ratio",
+    objective: Objective = "sharpe_ratio",
     method: str = "grid",
+    n_trials: int | None = None,
+    seed: int | None = None,
     constraint: Callable[[Any], bool] | None = None,
-    maximize: bool | None = None,
+    maximize: bool | Sequence[bool | None] | None = None,
     **engine: Any,
 ) -> Job:
     """Search a strategy's parameters as one job.
@@ -208,15 +215,22 @@ def optimize(
     strategy, data
         As for `backtest`.
     space : mapping
-        A range, list or single value per parameter.
-    objective : str, default ``sharpe_ratio``
-        Any metric of a backtest.
-    method : {"grid"}
-        Every combination.
+        For each parameter a range, a list, a single value, or ``jobnb.integers(5, 50)``, ``jobnb.uniform(0, 1)``,
+        ``jobnb.log_uniform(0.001, 1)``, or a description such as ``{"type": "float", "min": 0, "max": 1}``.
+    objective : str or callable, or a list of them; default ``sharpe_ratio``
+        Any metric of a backtest, or a function of a run's metrics: ``lambda m: m.annual_return - m.turnover / 100``.
+        Of several the first one chooses the best run.
+    method : {"grid", "random"}
+        Every combination, or a random sample of them.
+    n_trials : int, optional
+        How many runs a random search has in all; 100 by default. Of a space of lists no combination is run twice,
+        so that a smaller space is run whole.
+    seed : int, optional
+        Of the sampler: the same seed gives the same trials, whatever the workers. Drawn and recorded if not given.
     constraint : callable, optional
         ``lambda p: p.fast < p.slow``; combinations it refuses are not run.
-    maximize : bool, optional
-        Known for every metric of jobnb's own.
+    maximize : bool or list of bool, optional
+        Known for every metric of jobnb's own; True for anything else.
     **engine
         Engine options, and fixed parameters of the strategy.
 
@@ -231,6 +245,8 @@ def optimize(
         space,
         objective=objective,
         method=method,
+        n_trials=n_trials,
+        seed=seed,
         constraint=constraint,
         maximize=maximize,
         **engine,

@@ -7,6 +7,7 @@ runs a job and holds no state that a kernel restart could lose.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jobnb.research.bars import Bars
+    from jobnb.research.goal import Objective
     from jobnb.work import Work
 
 
@@ -123,10 +125,12 @@ class JobManager(Connection, Coroutines):
         space: Mapping[str, Any],
         options: Options | None = None,
         *,
-        objective: str = "sharpe_ratio",
+        objective: Objective = "sharpe_ratio",
         method: str = "grid",
+        n_trials: int | None = None,
+        seed: int | None = None,
         constraint: Callable[[Any], bool] | None = None,
-        maximize: bool | None = None,
+        maximize: bool | Sequence[bool | None] | None = None,
         data_name: str | None = None,
         **engine: Any,
     ) -> Job:
@@ -134,6 +138,10 @@ class JobManager(Connection, Coroutines):
         from jobnb.research import door
 
         bars = door.bars(data, data_name)
+        options = options or Options()
+        seed = options.seed if seed is None else seed
+        if seed is None and method != "grid":
+            seed = secrets.randbelow(2**32)
         work, what = door.sweep_work(
             strategy,
             bars,
@@ -141,6 +149,8 @@ class JobManager(Connection, Coroutines):
             self._keep_data(bars),
             objective=objective,
             method=method,
+            n_trials=n_trials,
+            seed=seed,
             constraint=constraint,
             maximize=maximize,
             engine=engine,
@@ -148,10 +158,10 @@ class JobManager(Connection, Coroutines):
         return self._accept(
             work,
             "optimize",
-            options or Options(),
+            options if seed is None else options.merge(seed=seed),
             name=f"{what['strategy']} sweep on {bars.name}",
             params=what,
-            plan={"type": "grid", "items": work.count, "meta": work.meta()},
+            plan={"type": work.trials.method, "items": work.count, "meta": work.meta()},
             blobs=[work.data.key],
             source=strategy,
         )

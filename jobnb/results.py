@@ -8,6 +8,9 @@ from typing import Any
 from jobnb.errors import JobCancelled, JobFailed, JobnbError, UsageProblem
 from jobnb.job import JobRecord, Status
 
+#: Types of plans whose result is an `OptimizeResult`.
+SEARCHES = ("grid", "random")
+
 
 def check(job: JobRecord, *, partial: bool) -> None:
     """Raise unless the job has a result that can be read.
@@ -46,7 +49,7 @@ def same(plan: Mapping[str, Any], first: Sequence[bytes], second: Sequence[bytes
     values = []
     for parts in (first, second):
         value = load(plan, parts)
-        values.append(value.trials if plan.get("type") == "grid" else value)
+        values.append(value.trials if plan.get("type") in SEARCHES else value)
     return bool(joblib.hash(values[0]) == joblib.hash(values[1]))
 
 
@@ -57,7 +60,7 @@ def load(plan: Mapping[str, Any], parts: Sequence[bytes]) -> Any:
     match plan.get("type"):
         case "map":
             return work.load_map(parts)
-        case "grid":
+        case "grid" | "random":
             from jobnb.research.optimize import load_sweep
 
             return load_sweep(plan["meta"], parts)

@@ -128,6 +128,8 @@ class JobMagics(Magics):
         more: dict[str, Any] = {k: v for k in ("objective", "method") if (v := said.text(k)) is not None}
         if (kept := said.text("constraint")) is not None:
             more["constraint"] = namespace.constraint(space, kept)
+        if (trials := said.text("n_trials")) is not None:
+            more["n_trials"] = grammar.count(trials, "--n-trials")
         if said.flags.get("minimize") or said.flags.get("maximize"):
             more["maximize"] = bool(said.flags.get("maximize"))
         options, out = self._options(said), self._out(said)

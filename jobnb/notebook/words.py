@@ -245,7 +245,8 @@ def foot(job: JobRecord) -> list[str]:
     for axis in items(summary, "space"):
         if isinstance(axis, (list, tuple)) and len(axis) == 4:
             name, count, first, last = axis
-            span = look.number(first) if count == 1 else f"{look.number(first)}…{look.number(last)} ({count})"
+            span = look.number(first) if count == 1 else f"{look.number(first)}…{look.number(last)}"
+            span += f" ({count})" if isinstance(count, int) and count != 1 else ""
             shown.append(f"{name} {span}")
     data = part(summary, "data") or part(job.params, "data")
     if data.get("name"):

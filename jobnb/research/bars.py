@@ -95,6 +95,13 @@ class Bars:
         np.lib.format.write_array(file, np.ascontiguousarray(self._block), allow_pickle=False)
         return file.getvalue()
 
+    def cut(self, window: slice) -> Bars:
+        """Return the bars of a window, a view with the annualisation of the whole; indicators start afresh there."""
+        block = self._block[:, window]
+        made = Bars(block, {**self.meta, "bars": block.shape[1]})
+        made.__dict__["calendar"] = self.calendar
+        return made
+
     def __len__(self) -> int:
         return int(self.close.size)
 

@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,10 @@ class SweepPart:
         Numbers of the combinations, if a constraint left only some.
     errors : mapping of int to str
         Position in this part to message.
+    points : array (k, parameters) of float64, optional
+        What was tried, where that is not said by the number (see `ParameterSpace`).
+    arrays : mapping of str to array
+        Anything else that is kept of these runs, by name.
     """
 
     start: int
@@ -39,24 +44,30 @@ class SweepPart:
     values: npt.NDArray[np.float64]
     indices: npt.NDArray[np.int64] | None = None
     errors: Mapping[int, str] = field(default_factory=dict)
+    points: npt.NDArray[np.float64] | None = None
+    arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """Return the part as bytes."""
         messages = list(dict.fromkeys(self.errors.values()))
         number = {message: i for i, message in enumerate(messages)}
+        arrays: dict[str, npt.NDArray[Any]] = {"values": self.values, **self.arrays}
+        if self.indices is not None:
+            arrays["indices"] = self.indices
+        if self.points is not None:
+            arrays["points"] = self.points
         head = {
             "start": self.start,
             "columns": list(self.columns),
-            "indices": self.indices is not None,
             "messages": messages,
             "errors": [[i, number[message]] for i, message in self.errors.items()],
+            "arrays": list(arrays),
         }
         file = io.BytesIO()
         file.write(_MAGIC)
         file.write(json.dumps(head, separators=(",", ":")).encode() + b"\n")
-        np.lib.format.write_array(file, np.ascontiguousarray(self.values), allow_pickle=False)
-        if self.indices is not None:
-            np.lib.format.write_array(file, self.indices, allow_pickle=False)
+        for array in arrays.values():
+            np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
         return file.getvalue()
 
     @classmethod
@@ -73,9 +84,17 @@ class SweepPart:
             if file.readline() != _MAGIC:
                 raise ValueError("unknown format")
             head = json.loads(file.readline())
-            values = np.lib.format.read_array(file, allow_pickle=False)
-            indices = np.lib.format.read_array(file, allow_pickle=False) if head["indices"] else None
+            arrays = {name: np.lib.format.read_array(file, allow_pickle=False) for name in head["arrays"]}
+            values = arrays.pop("values")
         except (ValueError, KeyError, EOFError) as error:
             raise BlobMissing(f"a stored part of a sweep cannot be read ({error}); run the job again") from error
         errors = {int(i): head["messages"][number] for i, number in head["errors"]}
-        return cls(start=head["start"], columns=head["columns"], values=values, indices=indices, errors=errors)
+        return cls(
+            start=head["start"],
+            columns=head["columns"],
+            values=values,
+            indices=arrays.pop("indices", None),
+            errors=errors,
+            points=arrays.pop("points", None),
+            arrays=arrays,
+        )

@@ -1,17 +1,21 @@
 """From the matrix of a part of a sweep to its small summary: the best runs and the heat map's cells.
 
+A run is named by its number: that of the combination in a grid, else that of the trial.
+
 Runs in the child, where numpy is at hand; `summary` then only puts together and folds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from jobnb.research import summary
-from jobnb.research.space import ParameterSpace, plain
+from jobnb.research.interval import Interval
+from jobnb.research.space import Axis, ParameterSpace, plain
 
 if TYPE_CHECKING:
     from jobnb.research.container import SweepPart
@@ -19,6 +23,9 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
+
+#: A continuous parameter is shown as so many stretches.
+STRETCHES = 24
 
 
 def digest(work: SweepWork, part: SweepPart) -> summary.Json:
@@ -34,14 +41,14 @@ def digest(work: SweepWork, part: SweepPart) -> summary.Json:
     top = [
         {
             "index": int(index[i]),
-            "params": params_json(work.space, int(index[i])),
+            "params": params_json(work.space, part, i),
             "value": float(value[i]),
             "metrics": {name: summary.safe(float(part.values[i, columns.index(name)])) for name in shown},
         }
         for i in best(value, summary.TOP, maximize=work.maximize)
     ]
     errors = [
-        {"index": int(index[i]), "params": params_json(work.space, int(index[i])), "error": message}
+        {"index": int(index[i]), "params": params_json(work.space, part, i), "error": message}
         for i, message in sorted(part.errors.items())[: summary.ERRORS]
     ]
     return summary.sweep_summary(
@@ -49,19 +56,25 @@ def digest(work: SweepWork, part: SweepPart) -> summary.Json:
         failed=len(part.errors),
         errors=errors,
         top=top,
-        heat=heat(work.space, index, value, maximize=work.maximize),
+        heat=heat(work.space, index, value, part.points, maximize=work.maximize),
         objective=work.objective,
         maximize=work.maximize,
         space=[
-            [name, len(values), plain(values[0]), plain(values[-1])]
-            for name, values in zip(work.space.names, work.space.values, strict=True)
+            [name, None, *axis.ends]
+            if isinstance(axis, Interval)
+            else [name, len(axis), plain(axis[0]), plain(axis[-1])]
+            for name, axis in zip(work.space.names, work.space.values, strict=True)
         ],
     )
 
 
-def params_json(space: ParameterSpace, i: int) -> dict[str, object]:
-    """Return combination ``i`` as JSON can hold it."""
-    return {name: plain(value) for name, value in space.params(i).items()}
+def params_json(space: ParameterSpace, part: SweepPart, i: int) -> dict[str, object]:
+    """Return the parameters of run ``i`` of a part as JSON can hold them."""
+    if part.points is not None:
+        found = space.at(part.points[i].tolist())
+    else:
+        found = space.params(part.start + i if part.indices is None else int(part.indices[i]))
+    return {name: plain(value) for name, value in found.items()}
 
 
 def best(value: Floats, count: int, *, maximize: bool) -> list[int]:
@@ -71,27 +84,49 @@ def best(value: Floats, count: int, *, maximize: bool) -> list[int]:
     return [int(i) for i in finite[np.argsort(signed, kind="stable")[:count]]]
 
 
-def places(space: ParameterSpace, index: Whole) -> list[Whole]:
-    """Return for each parameter the places of its values in these combinations."""
-    made: list[Whole] = []
-    rest = np.asarray(index, dtype=np.int64)
-    for values in reversed(space.values):
-        rest, place = np.divmod(rest, len(values))
-        made.append(place)
-    return made[::-1]
+def places(space: ParameterSpace, index: Whole, points: Floats | None = None) -> list[Whole]:
+    """Return for each parameter the places of its values in these runs; of a continuous one, the stretch of it.
+
+    Parameters
+    ----------
+    space : ParameterSpace
+    index : array of int64
+        Numbers of combinations; not looked at where there are points.
+    points : array, optional
+    """
+    if points is None:
+        made: list[Whole] = []
+        rest = np.asarray(index, dtype=np.int64)
+        for values in reversed(space.lists):
+            rest, place = np.divmod(rest, len(values))
+            made.append(place)
+        return made[::-1]
+    return [
+        np.array([min(int(axis.share(x) * STRETCHES), STRETCHES - 1) for x in column.tolist()], dtype=np.int64)
+        if isinstance(axis, Interval)
+        else column.astype(np.int64)
+        for axis, column in zip(space.values, points.T, strict=True)
+    ]
 
 
-def heat(space: ParameterSpace, index: Whole, value: Floats, *, maximize: bool) -> summary.Json | None:
+def labels(axis: Axis) -> Sequence[object]:
+    """Return what stands at the places of a parameter: its values, or where its stretches begin."""
+    return axis.grid(STRETCHES) if isinstance(axis, Interval) else axis
+
+
+def heat(
+    space: ParameterSpace, index: Whole, value: Floats, points: Floats | None = None, *, maximize: bool
+) -> summary.Json | None:
     """Return the heat map of two varying parameters, binned to the size of a card; None for any other number."""
     names = space.varying
     if len(names) != 2:
         return None
-    where = dict(zip(space.names, places(space, index), strict=True))
-    values = dict(zip(space.names, space.values, strict=True))
+    at = dict(zip(space.names, places(space, index, points), strict=True))
     row_name, column_name = names
-    rows, columns = len(values[row_name]), len(values[column_name])
-    row = _bins(where[row_name], rows, summary.HEAT_ROWS)
-    column = _bins(where[column_name], columns, summary.HEAT_COLUMNS)
+    row_values, column_values = labels(space.axis(row_name)), labels(space.axis(column_name))
+    rows, columns = len(row_values), len(column_values)
+    row = _bins(at[row_name], rows, summary.HEAT_ROWS)
+    column = _bins(at[column_name], columns, summary.HEAT_COLUMNS)
     wide = min(columns, summary.HEAT_COLUMNS)
     worst = -np.inf if maximize else np.inf
     grid = np.full(min(rows, summary.HEAT_ROWS) * wide, worst)
@@ -103,8 +138,8 @@ def heat(space: ParameterSpace, index: Whole, value: Floats, *, maximize: bool) 
     return {
         "row": row_name,
         "col": column_name,
-        "rows": [plain(values[row_name][i]) for i in summary.bin_starts(rows, summary.HEAT_ROWS)],
-        "cols": [plain(values[column_name][i]) for i in summary.bin_starts(columns, summary.HEAT_COLUMNS)],
+        "rows": [plain(row_values[i]) for i in summary.bin_starts(rows, summary.HEAT_ROWS)],
+        "cols": [plain(column_values[i]) for i in summary.bin_starts(columns, summary.HEAT_COLUMNS)],
         "cells": cells,
     }
 

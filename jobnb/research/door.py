@@ -5,16 +5,19 @@ Run where the job is submitted. Whatever is wrong is found here, before anything
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from jobnb.errors import DataError, UsageProblem, unknown
 from jobnb.research.data import DataRef
 from jobnb.research.foreign import is_foreign, name_of
+from jobnb.research.goal import Objective, goals
+from jobnb.research.interval import Interval
 from jobnb.research.options import ENGINE_OPTIONS, EngineOptions
+from jobnb.research.sampler import Search
 from jobnb.research.single import BacktestWork
-from jobnb.research.space import ParameterSpace, Point
+from jobnb.research.space import Axis, ParameterSpace, Point
 from jobnb.research.strategy import Strategy, check_params
 from jobnb.research.sweep import SweepWork
 
@@ -22,9 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jobnb.research.bars import Bars
-
-#: How parameters can be searched.
-METHODS = ("grid",)
 
 
 def bars(data: pd.DataFrame | Bars, name: str | None = None) -> Bars:
@@ -82,38 +82,39 @@ def sweep_work(
     space: Mapping[str, Any],
     keep: Callable[[], str],
     *,
-    objective: str,
-    method: str,
-    constraint: Callable[[Point], object] | None,
-    maximize: bool | None,
+    objective: Objective = "sharpe_ratio",
+    method: str = "grid",
+    n_trials: int | None = None,
+    seed: int | None = None,
+    constraint: Callable[[Point], object] | None = None,
+    maximize: bool | Sequence[bool | None] | None = None,
     engine: Mapping[str, Any],
 ) -> tuple[SweepWork, dict[str, Any]]:
     """Check a search; return its work and what the card says of it.
 
-    ``engine`` may fix parameters of the strategy beside engine options.
+    ``engine`` may fix parameters of the strategy beside engine options; for the others see `jobnb.optimize`.
     """
     _check_strategy(strategy)
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
     terms, fixed = _split(strategy, engine)
     engine_in_space, grid = _split(strategy, space)
     for name in engine_in_space:
         raise UsageProblem(f"{name} is an engine option and cannot be searched; give it beside the space.")
     options = EngineOptions.parse(terms)
     parsed = ParameterSpace.parse(strategy, {**{k: [v] for k, v in fixed.items()}, **grid})
-    work = SweepWork.build(
-        strategy,
-        parsed,
-        DataRef("", bars.meta),
-        indices=None if constraint is None else parsed.allowed(constraint),
+    wanted = goals(objective, maximize, foreign=is_foreign(strategy))
+    work = SweepWork(
+        strategy=strategy,
+        trials=Search.make(parsed, method, n_trials=n_trials, seed=seed, constraint=constraint),
         options=options,
-        objective=objective,
-        maximize=maximize,
+        data=DataRef("", bars.meta),
+        goals=wanted,
     )
     work = replace(work, data=DataRef(keep(), bars.meta))
-    shown = {name: _range(values) for name, values in zip(parsed.names, parsed.values, strict=True)}
+    shown = {name: _range(axis) for name, axis in zip(parsed.names, parsed.values, strict=True)}
     what = _what(strategy, bars, options, shown)
-    return work, {**what, "objective": objective, "method": method, "runs": work.count}
+    named = ", ".join(goal.name for goal in wanted)
+    said = {"objective": named, "method": method, "runs": work.count, "seed": work.trials.seed}
+    return work, {**what, **{name: value for name, value in said.items() if value is not None}}
 
 
 def _check_strategy(strategy: object) -> None:
@@ -150,8 +151,10 @@ def _what(
     }
 
 
-def _range(values: Iterable[Any]) -> Any:
-    listed = list(values)
+def _range(axis: Axis) -> Any:
+    if isinstance(axis, Interval):
+        return repr(axis)
+    listed = list(axis)
     if len(listed) == 1:
         return _plain(listed[0])
     return f"{_plain(listed[0])}…{_plain(listed[-1])} ({len(listed)})"

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from jobnb.errors import UsageProblem, unknown
 from jobnb.research.container import SweepPart
-from jobnb.research.digest import best, places
+from jobnb.research.digest import best, labels, places
+from jobnb.research.interval import Interval
 from jobnb.research.space import ParameterSpace
 from jobnb.research.text import number
 
@@ -35,15 +36,21 @@ class OptimizeResult:
         The strategy.
     objective : str
     maximize : bool
+    method : str
+        ``grid``, ``random``, ….
+    seed : int or None
+        Of the sampler.
     space : ParameterSpace
     columns : tuple of str
         The metrics.
     values : array (runs, len(columns))
         In the order of `indices`; failed runs are NaN.
     indices : array of int64
-        The number of each run's combination in the space, ascending.
+        The number of each run, ascending: of a grid that of its combination in the space, else that of the trial.
+    points : array (runs, parameters) or None
+        What was tried, if not a grid; see `ParameterSpace`.
     errors : dict
-        Number of the combination to message, of the failed runs.
+        Number of the run to message, of the failed runs.
     planned : int
         Number of runs there were to be.
     """
@@ -62,6 +69,10 @@ class OptimizeResult:
         planned: int,
         data: Mapping[str, object],
         options: Mapping[str, object],
+        points: npt.NDArray[np.float64] | None = None,
+        method: str = "grid",
+        seed: int | None = None,
+        goals: Sequence[tuple[str, bool]] = (),
     ) -> None:
         self.name = name
         self.objective = objective
@@ -74,6 +85,10 @@ class OptimizeResult:
         self.planned = planned
         self.data = dict(data)
         self.options = dict(options)
+        self.points = points
+        self.method = method
+        self.seed = seed
+        self.goals = tuple(goals) or ((objective, maximize),)
 
     @classmethod
     def from_parts(cls, meta: Mapping[str, Any], parts: Sequence[bytes]) -> OptimizeResult:
@@ -99,11 +114,15 @@ class OptimizeResult:
             )
             errors.update({int(indices[at + i]): message for i, message in part.errors.items()})
             at += len(part.values)
+        points = [part.points for part in read if part.points is not None]
+        space = ParameterSpace.from_json(meta["space"])
+        if not points and meta.get("method", "grid") != "grid":
+            points = [np.empty((0, len(space.names)))]
         return cls(
             name=meta["strategy"],
             objective=meta["objective"],
             maximize=meta["maximize"],
-            space=ParameterSpace.from_json(meta["space"]),
+            space=space,
             columns=columns,
             values=values,
             indices=indices,
@@ -111,6 +130,10 @@ class OptimizeResult:
             planned=meta["runs"],
             data=meta["data"],
             options=meta["options"],
+            points=np.concatenate(points) if points else None,
+            method=meta.get("method", "grid"),
+            seed=meta.get("seed"),
+            goals=[(str(name), bool(way)) for name, way in meta.get("goals", ())],
         )
 
     def __len__(self) -> int:
@@ -130,7 +153,7 @@ class OptimizeResult:
 
     @property
     def best_index(self) -> int | None:
-        """Number of the best combination in the space; None if no run has a finite objective."""
+        """Number of the best run, see `indices`; None if no run has a finite objective."""
         return None if self._best is None else int(self.indices[self._best])
 
     @property
@@ -142,10 +165,20 @@ class OptimizeResult:
         UsageProblem
             ``USAGE_ERROR``: no run has a finite objective.
         """
-        if self.best_index is None:
+        if self._best is None:
             why = f"; the first error: {next(iter(self.errors.values()))}" if self.errors else ""
             raise UsageProblem(f"none of the {len(self):,} runs has a finite {self.objective}{why}")
-        return self.space.params(self.best_index)
+        return self.params(self._best)
+
+    def params(self, row: int) -> dict[str, object]:
+        """Return the parameters of a row of `trials`."""
+        if self.points is not None:
+            return self.space.at(self.points[row].tolist())
+        return self.space.params(int(self.indices[row]))
+
+    @cached_property
+    def _places(self) -> dict[str, npt.NDArray[np.int64]]:
+        return dict(zip(self.space.names, places(self.space, self.indices, self.points), strict=True))
 
     @property
     def best_value(self) -> float:
@@ -154,16 +187,17 @@ class OptimizeResult:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """Every run: its parameters, all its metrics, and its error if any run failed; in the grid's order."""
+        """Every run: its parameters, all its metrics, and its error if any run failed; in the order of the trials."""
         import pandas as pd
 
         made: dict[str, object] = {}
-        for name, values, place in zip(
-            self.space.names, self.space.values, places(self.space, self.indices), strict=True
-        ):
-            made[name] = pd.Series(list(values)).to_numpy()[place]
-        for i, column in enumerate(self.columns):
-            made[column if column not in made else f"{column}_"] = self.values[:, i]
+        for column, (name, axis) in enumerate(zip(self.space.names, self.space.values, strict=True)):
+            if not isinstance(axis, Interval):
+                made[name] = pd.Series(list(axis)).to_numpy()[self._places[name]]
+            elif self.points is not None:
+                made[name] = self.points[:, column].astype(np.int64 if axis.whole else np.float64)
+        for i, metric in enumerate(self.columns):
+            made[metric if metric not in made else f"{metric}_"] = self.values[:, i]
         if self.errors:
             made["error"] = [self.errors.get(int(i)) for i in self.indices]
         return pd.DataFrame(made)
@@ -178,7 +212,8 @@ class OptimizeResult:
         Parameters
         ----------
         x, y : str, optional
-            Parameters for columns and rows; by default the second and the first that vary.
+            Parameters for columns and rows; by default the second and the first that vary. A continuous one is
+            cut into 24 stretches, each called by its beginning.
         metric : str, optional
             Default: the objective. Where other parameters vary too, each cell shows the run with the best
             objective among them.
@@ -207,21 +242,28 @@ class OptimizeResult:
             y=row,
             metric=metric or self.objective,
             maximize=self.maximize,
-            best=(self.best_params[column], self.best_params[row]) if self._best is not None else None,
+            best=self._at(column, row),
         )
 
     def _grid(self, row: str, column: str, value: npt.NDArray[np.float64]) -> pd.DataFrame:
         import pandas as pd
 
-        where = dict(zip(self.space.names, places(self.space, self.indices), strict=True))
-        labels = dict(zip(self.space.names, self.space.values, strict=True))
-        grid = np.full((len(labels[row]), len(labels[column])), np.nan)
+        where = self._places
+        rows, columns = (list(labels(self.space.axis(name))) for name in (row, column))
+        grid = np.full((len(rows), len(columns)), np.nan)
         score = self._column(self.objective)
         # Worst first, so that the best of several runs in a cell is written last; NaN before all.
         order = np.argsort(np.where(np.isnan(score), -np.inf, score if self.maximize else -score), kind="stable")
         grid[where[row][order], where[column][order]] = value[order]
-        return pd.DataFrame(
-            grid, index=pd.Index(list(labels[row]), name=row), columns=pd.Index(list(labels[column]), name=column)
+        return pd.DataFrame(grid, index=pd.Index(rows, name=row), columns=pd.Index(columns, name=column))
+
+    def _at(self, column: str, row: str) -> tuple[object, object] | None:
+        """Return what stands beside the best run's cell of a heat map."""
+        if self._best is None:
+            return None
+        return (
+            labels(self.space.axis(column))[self._places[column][self._best]],
+            labels(self.space.axis(row))[self._places[row][self._best]],
         )
 
     @property
@@ -232,7 +274,7 @@ class OptimizeResult:
         on = f"{self.name} on {self.data.get('name', 'data')}"
         if self._best is None:
             return f"{on}: {done}{failed}, none with a finite {self.objective}"
-        at = " ".join(f"{name}={value}" for name, value in self.best_params.items())
+        at = " ".join(f"{name}={_short(value)}" for name, value in self.best_params.items())
         return f"{on}: best {self.objective} {number(self.objective, self.best_value)} at {at} · {done}{failed}"
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
@@ -242,8 +284,8 @@ class OptimizeResult:
         shown = [name for name in dict.fromkeys(wanted) if name in self.columns]
         rows = []
         for i in best(self._column(self.objective), 5, maximize=self.maximize):
-            params = self.space.params(int(self.indices[i])).values()
-            rows.append([*map(str, params), *(number(n, float(self._column(n)[i])) for n in shown)])
+            params = self.params(i).values()
+            rows.append([*map(_short, params), *(number(n, float(self._column(n)[i])) for n in shown)])
         return [*self.space.names, *(name.replace("_", " ") for name in shown)], rows
 
     def __repr__(self) -> str:
@@ -268,6 +310,10 @@ class OptimizeResult:
         if len(self.space.varying) == 2 and self._best is not None:
             made.append(self.heatmap()._repr_html_())
         return "".join(made)
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def load_sweep(meta: Mapping[str, Any], parts: Sequence[bytes]) -> OptimizeResult:

@@ -1,7 +1,7 @@
-"""The grid of parameters of an optimization: which combinations there are, by number.
+"""The parameters of an optimization and what each may be: lists, ranges, continuous intervals.
 
-Built and checked at the front door before anything is enqueued; children turn numbers back into parameters.
-It never holds one object per combination.
+Built and checked at the front door before anything is enqueued; children turn numbers of combinations, or the
+points of a sampler, back into parameters. It never holds one object per combination.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobnb.errors import UsageProblem, unknown
+from jobnb.research.interval import Interval, integers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,12 +23,19 @@ if TYPE_CHECKING:
 #: Combinations decoded at once.
 _CHUNK = 1024
 
+#: What one parameter may be.
+Axis = Sequence[object] | Interval
+
 
 class Point:
-    """One combination, as a constraint sees it: ``p.fast`` or ``p["fast"]``."""
+    """Values by name, as a constraint or an objective sees them: ``p.fast`` or ``p["fast"]``."""
 
-    def __init__(self, values: Mapping[str, object]) -> None:
+    _what = "parameter"
+
+    def __init__(self, values: Mapping[str, object], *, what: str = "parameter") -> None:
         self.__dict__.update(values)
+        if what != "parameter":
+            self.__dict__["_what"] = what
 
     if TYPE_CHECKING:
 
@@ -38,7 +46,7 @@ class Point:
         def __getattr__(self, name: str) -> object:
             if name.startswith("__"):
                 raise AttributeError(name)
-            raise unknown("parameter", name, self.__dict__)
+            raise unknown(self._what, name, [known for known in self.__dict__ if known != "_what"])
 
     def __getitem__(self, name: str) -> object:
         return getattr(self, name)
@@ -46,17 +54,20 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterSpace:
-    """All combinations of the values of some parameters; the last parameter changes fastest.
+    """What some parameters may be; of their combinations, the last parameter changes fastest.
+
+    A *point* is one choice as a row of float64: of a parameter with a list of values the place in that list, of
+    one with an `Interval` the number itself.
 
     Attributes
     ----------
     names : tuple of str
-    values : tuple of sequence
+    values : tuple of sequence or Interval
         For each name its values; ranges stay ranges.
     """
 
     names: tuple[str, ...]
-    values: tuple[Sequence[object], ...]
+    values: tuple[Axis, ...]
 
     @classmethod
     def parse(cls, strategy: Callable[..., object], grid: Mapping[str, object]) -> ParameterSpace:
@@ -67,8 +78,10 @@ class ParameterSpace:
         strategy : type or callable
             A `Strategy` class, whose parameters are checked, or any other callable.
         grid : mapping
-            Name to range, list, tuple, array or a single value; or ``{"type": "int", "min": 5, "max": 20,
-            "step": 5}`` (the maximum included), ``{"type": "categorical", "values": [...]}``.
+            Name to range, list, tuple, array or a single value; `jobnb.uniform`, `jobnb.log_uniform` or
+            `jobnb.integers`; or ``{"type": "int", "min": 5, "max": 20, "step": 5}`` (the maximum included),
+            ``{"type": "float", "min": 0.1, "max": 10, "log": True}`` (without a step: any number between),
+            ``{"type": "categorical", "values": [...]}``.
 
         Raises
         ------
@@ -87,20 +100,46 @@ class ParameterSpace:
             raise UsageProblem('there is no parameter to vary; give for example {"fast": range(5, 50)}')
         return cls(names=tuple(grid), values=tuple(_values(strategy, name, given) for name, given in grid.items()))
 
+    def axis(self, name: str) -> Axis:
+        """Return what a parameter may be."""
+        return self.values[self.names.index(name)]
+
+    @property
+    def continuous(self) -> tuple[str, ...]:
+        """Names of the parameters that are no list of values."""
+        return tuple(name for name, axis in zip(self.names, self.values, strict=True) if isinstance(axis, Interval))
+
+    @property
+    def lists(self) -> tuple[Sequence[object], ...]:
+        """The values of each parameter, where each has a list of them.
+
+        Raises
+        ------
+        UsageProblem
+            ``USAGE_ERROR``: a parameter is continuous.
+        """
+        if self.continuous:
+            raise UsageProblem(f"{', '.join(self.continuous)} has no list of values")
+        return tuple(axis for axis in self.values if not isinstance(axis, Interval))
+
     @property
     def count(self) -> int:
-        """Number of combinations."""
-        return math.prod(len(values) for values in self.values)
+        """Number of combinations, where there is one."""
+        return math.prod(len(values) for values in self.lists)
 
     @property
     def varying(self) -> tuple[str, ...]:
         """Names of the parameters with more than one value."""
-        return tuple(name for name, values in zip(self.names, self.values, strict=True) if len(values) > 1)
+        return tuple(
+            name
+            for name, axis in zip(self.names, self.values, strict=True)
+            if isinstance(axis, Interval) or len(axis) > 1
+        )
 
     def places(self, i: int) -> tuple[int, ...]:
         """Return for each parameter the place of its value in combination ``i``."""
         found = []
-        for values in reversed(self.values):
+        for values in reversed(self.lists):
             i, place = divmod(i, len(values))
             found.append(place)
         return tuple(reversed(found))
@@ -108,9 +147,32 @@ class ParameterSpace:
     def params(self, i: int) -> dict[str, object]:
         """Return combination ``i``."""
         return {
-            name: values[place]
-            for name, values, place in zip(self.names, self.values, self.places(int(i)), strict=True)
+            name: values[place] for name, values, place in zip(self.names, self.lists, self.places(int(i)), strict=True)
         }
+
+    def at(self, point: Sequence[float]) -> dict[str, object]:
+        """Return the parameters of a point."""
+        return {name: _chosen(axis, x) for name, axis, x in zip(self.names, self.values, point, strict=True)}
+
+    def points(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return these combinations as points, one in a row."""
+        import numpy as np
+
+        made = np.empty((len(numbers), len(self.names)))
+        rest = np.asarray(numbers, dtype=np.int64)
+        for column, values in reversed(list(enumerate(self.lists))):
+            rest, made[:, column] = np.divmod(rest, len(values))
+        return made
+
+    def each_point(self, points: npt.NDArray[np.float64]) -> Iterator[dict[str, object]]:
+        """Yield the parameters of each of these points."""
+        for at in range(0, len(points), _CHUNK):
+            columns = [
+                [_chosen(axis, x) for x in column]
+                for axis, column in zip(self.values, points[at : at + _CHUNK].T.tolist(), strict=True)
+            ]
+            for combination in zip(*columns, strict=True):
+                yield dict(zip(self.names, combination, strict=True))
 
     def each(self, numbers: Sequence[int] | npt.NDArray[np.int64]) -> Iterator[dict[str, object]]:
         """Yield these combinations; a third of the time of `params` for each."""
@@ -119,14 +181,14 @@ class ParameterSpace:
         for at in range(0, len(numbers), _CHUNK):
             rest = np.asarray(numbers[at : at + _CHUNK], dtype=np.int64)
             columns: list[list[object]] = []
-            for values in reversed(self.values):
+            for values in reversed(self.lists):
                 rest, place = np.divmod(rest, len(values))
                 columns.append([values[i] for i in place.tolist()])
             for combination in zip(*reversed(columns), strict=True):
                 yield dict(zip(self.names, combination, strict=True))
 
     def __iter__(self) -> Iterator[dict[str, object]]:
-        for combination in itertools.product(*self.values):
+        for combination in itertools.product(*self.lists):
             yield dict(zip(self.names, combination, strict=True))
 
     def allowed(self, constraint: Callable[[Point], object] | None) -> npt.NDArray[np.int64]:
@@ -148,11 +210,7 @@ class ParameterSpace:
             return np.arange(self.count, dtype=np.int64)
         kept = np.zeros(self.count, dtype=np.bool_)
         for i, params in enumerate(self):
-            try:
-                kept[i] = bool(constraint(Point(params)))
-            except Exception as error:
-                shown = ", ".join(f"{name}={value!r}" for name, value in params.items())
-                raise UsageProblem(f"the constraint failed for {shown}: {type(error).__name__}: {error}") from error
+            kept[i] = satisfies(constraint, params)
         found = np.flatnonzero(kept).astype(np.int64)
         if not found.size:
             raise UsageProblem(f"the constraint leaves none of the {self.count:,} combinations")
@@ -162,7 +220,9 @@ class ParameterSpace:
         """Return names and values as JSON can hold them; what JSON cannot hold becomes its repr."""
         made: list[list[object]] = []
         for name, values in zip(self.names, self.values, strict=True):
-            if isinstance(values, range):
+            if isinstance(values, Interval):
+                made.append([name, {"interval": [*values.ends, values.log, values.whole]}])
+            elif isinstance(values, range):
                 made.append([name, {"range": [values.start, values.stop, values.step]}])
             else:
                 made.append([name, [plain(value) for value in values]])
@@ -171,14 +231,38 @@ class ParameterSpace:
     @classmethod
     def from_json(cls, data: Sequence[Sequence[object]]) -> ParameterSpace:
         """Build the space from what `to_json` made."""
-        values: list[Sequence[object]] = []
+        values: list[Axis] = []
         for _, given in data:
-            if isinstance(given, Mapping):
+            if isinstance(given, Mapping) and "interval" in given:
+                low, high, log, whole = given["interval"]
+                values.append(Interval(low=low, high=high, log=log, whole=whole))
+            elif isinstance(given, Mapping):
                 values.append(range(*given["range"]))
             else:
                 assert isinstance(given, Sequence)
                 values.append(tuple(given))
         return cls(names=tuple(str(name) for name, _ in data), values=tuple(values))
+
+
+def satisfies(constraint: Callable[[Point], object], params: Mapping[str, object]) -> bool:
+    """Tell whether a constraint allows these parameters.
+
+    Raises
+    ------
+    UsageProblem
+        ``USAGE_ERROR``: it failed; says for which parameters.
+    """
+    try:
+        return bool(constraint(Point(params)))
+    except Exception as error:
+        shown = ", ".join(f"{name}={value!r}" for name, value in params.items())
+        raise UsageProblem(f"the constraint failed for {shown}: {type(error).__name__}: {error}") from error
+
+
+def _chosen(axis: Axis, x: float) -> object:
+    if isinstance(axis, Interval):
+        return int(x) if axis.whole else x
+    return axis[int(x)]
 
 
 def plain(value: object) -> object:
@@ -188,17 +272,23 @@ def plain(value: object) -> object:
     return value if value is None or isinstance(value, str | int | float | bool) else repr(value)
 
 
-def _values(strategy: Callable[..., object], name: str, given: object) -> Sequence[object]:
+def _values(strategy: Callable[..., object], name: str, given: object) -> Axis:
     from jobnb.research.strategy import Strategy, check_params
 
     values = _listed(name, given)
+    own = strategy if isinstance(strategy, type) and issubclass(strategy, Strategy) else None
+    if isinstance(values, Interval):
+        if own is not None:
+            check_params(own, {name: values.low})
+            _check_kind(own.parameters[name], name, values)
+        return values
     if not len(values):
         raise UsageProblem(f"the parameter {name} has no values: {given!r}")
-    if isinstance(strategy, type) and issubclass(strategy, Strategy):
+    if own is not None:
         if isinstance(values, range):
-            check_params(strategy, {name: values[0]})
+            check_params(own, {name: values[0]})
         else:
-            values = [check_params(strategy, {name: value})[name] for value in values]
+            values = [check_params(own, {name: value})[name] for value in values]
     if not isinstance(values, range):
         seen: set[str] = set()
         for value in values:
@@ -209,8 +299,16 @@ def _values(strategy: Callable[..., object], name: str, given: object) -> Sequen
     return values
 
 
-def _listed(name: str, given: object) -> Sequence[object]:
-    if isinstance(given, range):
+def _check_kind(default: object, name: str, given: Interval) -> None:
+    if isinstance(default, int) and not isinstance(default, bool) and not given.whole:
+        raise UsageProblem(
+            f"the parameter {name} is a whole number ({default!r}); "
+            f"search it as jobnb.integers({math.ceil(given.low)}, {math.floor(given.high)})"
+        )
+
+
+def _listed(name: str, given: object) -> Axis:
+    if isinstance(given, range | Interval):
         return given
     if isinstance(given, Mapping):
         return _described(name, given)
@@ -227,7 +325,7 @@ def _listed(name: str, given: object) -> Sequence[object]:
     return [given]
 
 
-def _described(name: str, given: Mapping[object, object]) -> Sequence[object]:
+def _described(name: str, given: Mapping[object, object]) -> Axis:
     kind = given.get("type", "int" if "min" in given else "categorical")
     if kind in ("categorical", "choice"):
         choices = given.get("values", given.get("choices"))
@@ -235,20 +333,27 @@ def _described(name: str, given: Mapping[object, object]) -> Sequence[object]:
             raise UsageProblem(f'the parameter {name} needs "values": [...], not {dict(given)!r}')
         return list(choices)
     try:
-        low, high, step = given["min"], given["max"], given.get("step", 1 if kind == "int" else None)
+        low, high = given["min"], given["max"]
     except KeyError as error:
         raise UsageProblem(f"the parameter {name} has no {error} in {dict(given)!r}") from error
-    numbers = (low, high, step)
+    step, log = given.get("step"), bool(given.get("log", False))
+    numbers = (low, high, 1 if step is None else step)
     if kind not in ("int", "float") or not all(isinstance(n, int | float) for n in numbers):
         raise UsageProblem(
             f'the parameter {name} needs "type" int or float and numbers for min, max and step: {dict(given)!r}'
         )
     assert isinstance(low, int | float)
     assert isinstance(high, int | float)
-    assert isinstance(step, int | float)
-    if step <= 0 or high < low:
+    assert step is None or isinstance(step, int | float)
+    if (step is not None and step <= 0) or high < low:
         raise UsageProblem(f"the parameter {name} needs min <= max and a step above 0: {dict(given)!r}")
+    if log and step is not None:
+        raise UsageProblem(f"the parameter {name} takes a step or a log scale, not both: {dict(given)!r}")
     if kind == "int":
-        return range(int(low), int(high) + 1, int(step) or 1)
+        return integers(int(low), int(high), step=1 if step is None else int(step) or 1, log=log and low < high)
+    if low == high:
+        return [float(low)]
+    if step is None:
+        return Interval(low=low, high=high, log=log)
     # Half a step of slack: 0.1 + 0.1 + 0.1 shall reach 0.3.
     return [round(low + i * step, 12) for i in range(int((high - low) / step + 1e-9) + 1)]

@@ -1,4 +1,4 @@
-"""`SweepWork`: a span of a parameter grid, run in a child, many rows per kernel call.
+"""`SweepWork`: a span of the trials of a search, run in a child, many rows per kernel call; `search`: all of them.
 
 A front door builds it; a child runs it on one span after the other, with its bars and indicators warm. One
 failing combination is a row of NaN with its message, never the end of the sweep.
@@ -7,7 +7,7 @@ failing combination is a row of NaN with its message, never the end of the sweep
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -18,11 +18,13 @@ from jobnb.errors import UsageProblem, unknown
 from jobnb.research.bars import Bars
 from jobnb.research.container import SweepPart
 from jobnb.research.data import DataRef
-from jobnb.research.digest import digest
+from jobnb.research.digest import best, digest
 from jobnb.research.engine import Evaluator, Targets, targets
 from jobnb.research.foreign import is_foreign, name_of, run_foreign
-from jobnb.research.metrics import METRICS, check_objective, maximized
+from jobnb.research.goal import Goal, Objective, goals, scored
+from jobnb.research.metrics import METRICS
 from jobnb.research.options import EngineOptions
+from jobnb.research.sampler import Search
 from jobnb.research.space import ParameterSpace
 from jobnb.research.strategy import Strategy, maker
 from jobnb.work import Part, Report
@@ -40,95 +42,209 @@ MESSAGE_KINDS = 50
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SweepWork:
-    """The runs of an optimization; item i is the i-th (allowed) combination.
+    """The runs of an optimization; item i is the i-th trial.
 
     Attributes
     ----------
     strategy : type or callable
         A `Strategy` class, or ``f(data, **params)``, or a class with the protocol.
-    space : ParameterSpace
-    indices : array of int64, optional
-        The allowed combinations, from `ParameterSpace.allowed`; all if None.
+    trials : Search
+        What is tried.
     options : EngineOptions
     data : DataRef
-    objective : str
-    maximize : bool
+    goals : tuple of Goal
+        What is made best; the first one chooses the best run.
     """
 
     strategy: Callable[..., object]
-    space: ParameterSpace
-    indices: npt.NDArray[np.int64] | None = None
+    trials: Search
     options: EngineOptions = field(default_factory=EngineOptions)
     data: DataRef
-    objective: str = "sharpe_ratio"
-    maximize: bool = True
+    goals: tuple[Goal, ...]
 
     @classmethod
     def build(
         cls,
         strategy: Callable[..., object],
-        space: ParameterSpace,
+        trials: Search | ParameterSpace,
         data: DataRef,
         *,
         indices: npt.NDArray[np.int64] | None = None,
         options: EngineOptions | None = None,
-        objective: str = "sharpe_ratio",
-        maximize: bool | None = None,
+        objective: Objective = "sharpe_ratio",
+        maximize: bool | Sequence[bool | None] | None = None,
     ) -> SweepWork:
         """Check the objective, and fill in what the caller left open.
+
+        Parameters
+        ----------
+        strategy, data, options
+            See `SweepWork`.
+        trials : Search or ParameterSpace
+            A space means all its combinations, or those of ``indices``.
+        objective, maximize
+            See `jobnb.research.goal.goals`.
 
         Raises
         ------
         UnknownName
             ``UNKNOWN_NAME``: a `Strategy` is optimized for something that is no metric.
         """
-        if not is_foreign(strategy):
-            check_objective(objective)
-        if indices is not None and len(indices) == space.count:
-            indices = None
         return cls(
             strategy=strategy,
-            space=space,
-            indices=indices,
+            trials=Search.of(trials, indices) if isinstance(trials, ParameterSpace) else trials,
             options=options or EngineOptions(),
             data=data,
-            objective=objective,
-            maximize=maximized(objective) if maximize is None else maximize,
+            goals=goals(objective, maximize, foreign=is_foreign(strategy)),
         )
 
     @property
     def count(self) -> int:
         """Number of items."""
-        return self.space.count if self.indices is None else len(self.indices)
+        return self.trials.count
+
+    @property
+    def space(self) -> ParameterSpace:
+        """What the parameters may be."""
+        return self.trials.space
+
+    @property
+    def objective(self) -> str:
+        """Name of the objective that chooses the best run."""
+        return self.goals[0].name
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more of it is better."""
+        return self.goals[0].maximize
 
     def meta(self) -> dict[str, object]:
         """Return what `load_sweep` needs beside the parts, JSON-able and small."""
         return {
             "strategy": name_of(self.strategy),
             "space": self.space.to_json(),
+            "method": self.trials.method,
+            "seed": self.trials.seed,
             "objective": self.objective,
             "maximize": self.maximize,
+            "goals": [[goal.name, goal.maximize] for goal in self.goals],
             "runs": self.count,
-            "combinations": self.space.count,
+            "combinations": None if self.space.continuous else self.space.count,
             "options": self.options.to_dict(),
             "data": {"name": str(self.data.meta.get("name", "data")), "bars": self.data.meta.get("bars")},
         }
 
     def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
-        """Run the combinations ``[start, stop)``, fewer if the budget is used up; at least one."""
+        """Run the trials ``[start, stop)``, fewer if the budget is used up; at least one."""
         bars = self.data.load()
         clock = _Clock(budget, report)
-        sweep = _run_foreign if is_foreign(self.strategy) else _run_strategy
         errors: dict[int, str] = {}
-        columns, values = sweep(self, bars, start, stop, clock, errors)
+        params = self.trials.each(start, stop)
+        if is_foreign(self.strategy):
+            columns, values = _run_foreign(self.strategy, bars, params, self.goals, clock.tick, errors)
+        else:
+            evaluator = Evaluator(bars, self.options)
+            own = cast(type[Strategy], self.strategy)
+            columns, values = _run_strategy(own, bars, params, stop - start, evaluator, None, clock.tick, errors)
+        columns, values = scored(self.goals, columns, values, lambda place, error: _note(errors, place, error))
         done = len(values)
-        indices = None if self.indices is None else self.indices[start : start + done]
-        part = SweepPart(start=start, columns=columns, values=values, indices=indices, errors=errors)
+        numbers, points = self.trials.numbers, self.trials.points
+        part = SweepPart(
+            start=start,
+            columns=columns,
+            values=values,
+            indices=None if numbers is None else numbers[start : start + done],
+            errors=errors,
+            points=None if points is None else points[start : start + done],
+        )
         return Part(stop=start + done, result=part.to_bytes(), summary=digest(self, part), failed=len(errors))
 
-    def each(self, start: int, stop: int) -> Iterator[dict[str, object]]:
-        """Yield the parameters of the items ``[start, stop)``."""
-        return self.space.each(range(start, stop) if self.indices is None else self.indices[start:stop])
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """What `search` found.
+
+    Attributes
+    ----------
+    trials : Search
+    goals : tuple of Goal
+    columns : tuple of str
+        The metrics.
+    values : array (trials, len(columns))
+        In the order of the trials; NaN in failed ones.
+    errors : dict
+        Number of the trial to message, of the failed ones.
+    """
+
+    trials: Search
+    goals: tuple[Goal, ...]
+    columns: tuple[str, ...]
+    values: Floats
+    errors: dict[int, str]
+
+    def column(self, metric: str) -> Floats:
+        """Return one metric of all trials."""
+        if metric not in self.columns:
+            raise unknown("metric", metric, self.columns)
+        return np.asarray(self.values[:, self.columns.index(metric)])
+
+    @property
+    def best(self) -> int | None:
+        """Number of the best trial, of equal ones the first; None if none has a finite objective."""
+        goal = self.goals[0]
+        if goal.name not in self.columns:
+            return None
+        found = best(self.column(goal.name), 1, maximize=goal.maximize)
+        return found[0] if found else None
+
+    def params(self, i: int) -> dict[str, object]:
+        """Return the parameters of a trial."""
+        return dict(next(iter(self.trials.each(i, i + 1))))
+
+
+def search(
+    strategy: Callable[..., object],
+    bars: Bars,
+    trials: Search,
+    *,
+    objective: Objective = "sharpe_ratio",
+    maximize: bool | Sequence[bool | None] | None = None,
+    options: EngineOptions | None = None,
+    window: slice | None = None,
+    evaluator: Evaluator | None = None,
+) -> Found:
+    """Run a whole search here and now.
+
+    Parameters
+    ----------
+    strategy : type or callable
+    bars : Bars
+        What ``positions`` is called with, so that indicators have their warm-up.
+    trials : Search
+    objective, maximize
+        See `jobnb.research.goal.goals`.
+    options : EngineOptions, optional
+    window : slice, optional
+        The bars on which the runs are valued; all by default. A foreign function gets only these.
+    evaluator : Evaluator, optional
+        For the bars of the window, where the caller has one already.
+    """
+    wanted = goals(objective, maximize, foreign=is_foreign(strategy))
+    within = bars if window is None else bars.cut(window)
+    errors: dict[int, str] = {}
+    params = trials.each(0, trials.count)
+    if is_foreign(strategy):
+        columns, values = _run_foreign(strategy, within, params, wanted, _forever, errors)
+    else:
+        evaluator = evaluator or Evaluator(within, options or EngineOptions())
+        own = cast(type[Strategy], strategy)
+        columns, values = _run_strategy(own, bars, params, trials.count, evaluator, window, _forever, errors)
+    columns, values = scored(wanted, columns, values, lambda place, error: _note(errors, place, error))
+    return Found(trials=trials, goals=wanted, columns=columns, values=values, errors=errors)
+
+
+def _forever(done: int) -> bool:
+    return False
 
 
 class _Clock:
@@ -182,18 +298,24 @@ class _Block:
 
 
 def _run_strategy(
-    work: SweepWork, bars: Bars, start: int, stop: int, clock: _Clock, errors: dict[int, str]
+    strategy: type[Strategy],
+    bars: Bars,
+    trials: Iterable[Mapping[str, object]],
+    count: int,
+    evaluator: Evaluator,
+    window: slice | None,
+    full: Callable[[int], bool],
+    errors: dict[int, str],
 ) -> tuple[tuple[str, ...], Floats]:
-    strategy = cast(type[Strategy], work.strategy)
-    evaluator = Evaluator(bars, work.options)
+    """Run one trial after the other until ``full(done)``; the targets of a window are cut from those of all bars."""
     # Not filled: a span may be far longer than the budget, and pages never written take no memory.
-    out = np.empty((stop - start, len(METRICS)))
+    out = np.empty((count, len(METRICS)))
     blocks: dict[str, _Block] = {}
     make, name = maker(strategy), strategy.name
     done = 0
-    for place, params in enumerate(work.each(start, stop)):
+    for place, params in enumerate(trials):
         try:
-            row = targets(make(params).positions(bars), bars, name)
+            row = targets(make(cast(dict[str, object], params)).positions(bars), bars, name)
         except Exception as error:  # noqa: BLE001 - whatever a user's strategy raises is that run's outcome
             _note(errors, place, error)
             out[place] = np.nan
@@ -202,9 +324,9 @@ def _run_strategy(
             block = blocks.get(kind)
             if block is None:
                 block = blocks[kind] = _Block(evaluator, np.int8 if kind == "b" else np.float64, out)
-            block.add(place, row)
+            block.add(place, row if window is None else row[window])
         done = place + 1
-        if clock.tick(done):
+        if full(done):
             break
     for block in blocks.values():
         block.flush()
@@ -212,24 +334,32 @@ def _run_strategy(
 
 
 def _run_foreign(
-    work: SweepWork, bars: Bars, start: int, stop: int, clock: _Clock, errors: dict[int, str]
+    strategy: Callable[..., object],
+    bars: Bars,
+    trials: Iterable[Mapping[str, object]],
+    goals: Sequence[Goal],
+    full: Callable[[int], bool],
+    errors: dict[int, str],
 ) -> tuple[tuple[str, ...], Floats]:
+    named = [goal.name for goal in goals if goal.fn is None]
+    alone = named[0] if named else "value"
     rows: list[dict[str, float]] = []
     columns: dict[str, None] = {}
-    for place, params in enumerate(work.each(start, stop)):
+    for place, params in enumerate(trials):
         row: dict[str, float] = {}
         try:
-            row = dict(run_foreign(work.strategy, bars, params, work.objective).metrics)
+            row = dict(run_foreign(strategy, bars, params, alone).metrics)
         except Exception as error:  # noqa: BLE001 - see above
             _note(errors, place, error)
         else:
-            if work.objective not in row:
-                raise unknown("objective", work.objective, row, of=name_of(work.strategy))
+            for name in named:
+                if name not in row:
+                    raise unknown("objective", name, row, of=name_of(strategy))
         columns.update(dict.fromkeys(row))
         rows.append(row)
-        if clock.tick(place + 1):
+        if full(place + 1):
             break
-    names = tuple(columns) or (work.objective,)
+    names = tuple(columns) or (alone,)
     values = np.array([[row.get(name, np.nan) for name in names] for row in rows], dtype=np.float64)
     return names, values.reshape(len(rows), len(names))
 

@@ -1,7 +1,8 @@
 """How a job is cut into tasks, and how what they say is folded into one summary. Pure decisions, no I/O.
 
-A plan is JSON in the job's row: ``{"type": "single" | "map" | "grid", "items": n}``. Tasks are kept short by a
-time budget, not by a guess: a child that has used it up ends between two items and the rest is handed out again.
+A plan is JSON in the job's row: ``{"type": "single" | "map" | "grid" | "random", "items": n}``. Tasks are kept
+short by a time budget, not by a guess: a child that has used it up ends between two items and the rest is handed out
+again.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ def replace(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[st
 
 _FOLDS: Mapping[str, Callable[[Mapping[str, Any] | None, Mapping[str, Any]], dict[str, Any]]] = {
     "grid": fold_sweep,
+    "random": fold_sweep,
 }
 
 
