@@ -63,7 +63,7 @@ def goals(
     >>> [(goal.name, goal.maximize) for goal in goals(["sharpe_ratio", "volatility"])]
     [('sharpe_ratio', True), ('volatility', False)]
     """
-    given = list(objective) if isinstance(objective, list | tuple) else [objective]
+    given: list[Any] = list(objective) if isinstance(objective, list | tuple) else [objective]
     ways = list(maximize) if isinstance(maximize, Sequence) else [maximize] * len(given)
     if not given:
         raise UsageProblem('there is no objective; give for example "sharpe_ratio"')
