@@ -1,5 +1,6 @@
 import pickle
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,7 +147,7 @@ def quiet(done):
 def test_random_search_from_end_to_end(sma_cross, stored, daily):
     space = ParameterSpace.parse(sma_cross, {"fast": integers(3, 40), "slow": integers(10, 200, log=True)})
     trials = Search.make(space, "random", n_trials=60, seed=4, constraint=lambda p: p.fast < p.slow)
-    work = pickle.loads(pickle.dumps(SweepWork.build(sma_cross, trials, stored, objective="calmar_ratio")))
+    work = pickle.loads(cloudpickle.dumps(SweepWork.build(sma_cross, trials, stored, objective="calmar_ratio")))
     parts = [work.run(a, b, None, quiet) for a, b in ((30, 60), (0, 7), (7, 30))]
     result = load_sweep(work.meta(), [part.result for part in parts])
     whole = load_sweep(work.meta(), [work.run(0, 60, None, quiet).result])
