@@ -177,8 +177,8 @@ def backtest(strategy: Callable[..., Any], data: pd.DataFrame | Bars, **params: 
     data : pandas.DataFrame
         open, high, low, close and perhaps volume over a DatetimeIndex.
     **params
-        The strategy's parameters, and engine options: ``initial_capital``, ``commission``, ``slippage``,
-        ``conventions``.
+        The strategy's parameters, and engine options, see `jobnb.research.options.EngineOptions`:
+        ``initial_capital``, ``commission``, ``slippage``, ``conventions`` …
 
     Returns
     -------

@@ -152,15 +152,13 @@ class Bars:
     @cached_property
     def local_day(self) -> npt.NDArray[np.int64]:
         """Day of each bar on the wall clock of the data's time zone, counted from 1970-01-01."""
-        local = self._time
-        if self.meta.get("tz"):
-            local = self.index.tz_localize(None).as_unit("ns").asi8.astype(np.int64)
-        return np.asarray(local // _NS_PER_DAY, dtype=np.int64)
+        zone = self.meta.get("tz")
+        return local_days(self._time, str(zone) if zone else None)
 
     @cached_property
     def day_end(self) -> npt.NDArray[np.int64]:
         """Number of the last bar of the day of each bar."""
-        ends = np.flatnonzero(np.append(np.diff(self.local_day) != 0, True))
+        ends = day_ends(self.local_day)
         made = np.repeat(ends, np.diff(np.append(-1, ends))).astype(np.int64)
         made.flags.writeable = False
         return made
@@ -280,6 +278,21 @@ class Bars:
     def _sma(self, n: int) -> Floats:
         total = self._memo.one(("running_sum",), lambda: indicators.running_sum(self.close))
         return indicators.simple(self.close, total, indicators.window(n))
+
+
+def local_days(time: npt.NDArray[np.int64], zone: str | None) -> npt.NDArray[np.int64]:
+    """Return the day of each time (nanoseconds, UTC) on the wall clock of a zone, counted from 1970-01-01."""
+    if zone:
+        import pandas as pd
+
+        index = pd.DatetimeIndex(time.view("datetime64[ns]")).tz_localize("UTC").tz_convert(zone)
+        time = index.tz_localize(None).as_unit("ns").asi8.astype(np.int64)
+    return np.asarray(time // _NS_PER_DAY, dtype=np.int64)
+
+
+def day_ends(days: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the number of the last bar of each day."""
+    return np.flatnonzero(np.append(np.diff(days) != 0, True))
 
 
 def _shift(shift: int) -> int:

@@ -19,11 +19,31 @@ the sweep alike:
   fill) is the end: the position is closed there, the equity is 0 from then on, nothing more is traded.
 - The equity is marked at each close. Daily returns are taken from the last equity of each day (in the
   data's time zone), starting with the end of the first day.
+
+With ``conventions="backtesting.py"`` the rules are those of backtesting.py 0.6.6 (``Backtest(data, S, cash=
+initial_capital, commission=commission, spread=slippage, finalize_trades=finalize_trades)``, margin 1), called by
+this ``next()``, where ``want`` is the target of the bar and ``before`` that of the bar before (0 at first)::
+
+    if want != before:
+        self.position.close()
+        if want > 0: self.buy(size=want)       # size only if it is below 1
+        if want < 0: self.sell(size=-want)
+
+- Its first ``next()`` is at bar 1, so the target of bar 0 is not seen, and that of bar 1 is compared with 0.
+- Its indicators hold the first ``next()`` back until bar ``1 + the longest warm-up``, for a moving average over n
+  bars until bar n. Here nothing is held back: set the targets before that bar to 0 for the same run.
+- Whole units only: as many as the fraction of the cash pays for at the next open, its spread and commission
+  included. An order too small for one unit is dropped, and not repeated until the target changes.
+- The position is closed and opened anew at every change of the target, also from 1 to 0.5.
+- The spread is paid on entries, the commission at both ends. A trade open at the end is in the equity, but
+  neither a trade of the metrics nor in the commissions; ``finalize_trades=True`` closes it at the last bar's open,
+  and fills there too what was decided at the last bar.
+- An equity of zero or less at a close ends the run.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +66,11 @@ class PositionsError(UsageProblem):
     code = "POSITIONS_ERROR"
 
 
-def targets(positions: object, bars: Bars, who: str = "positions") -> Targets:
+#: A target beyond this is a mistake (percent, units or money instead of a fraction).
+MAX_LEVERAGE = 20.0
+
+
+def targets(positions: object, bars: Bars, who: str = "positions", most: float = MAX_LEVERAGE) -> Targets:
     """Check what a strategy's ``positions`` returned, and give it the kernel's form.
 
     Parameters
@@ -56,6 +80,8 @@ def targets(positions: object, bars: Bars, who: str = "positions") -> Targets:
     bars : Bars
     who : str
         The strategy's name, for the error.
+    most : float
+        Largest target there may be, without its sign.
 
     Returns
     -------
@@ -93,10 +119,11 @@ def targets(positions: object, bars: Bars, who: str = "positions") -> Targets:
                 f"{who}.positions is {real[i]} at {bars.index[i]} and in {int((~finite).sum()):,} bars in all; "
                 "return 0 where there is no position"
             )
-        if (reach := float(np.abs(real).max())) > MAX_LEVERAGE:
+        if (reach := float(np.abs(real).max())) > most:
+            margin = "" if most > 1.0 else "; conventions='backtesting.py' has no margin"
             raise PositionsError(
                 f"{who}.positions reaches {reach:g} times the equity; "
-                f"it is a fraction (1.0 is all in), at most {MAX_LEVERAGE:g}"
+                f"it is a fraction (1.0 is all in), at most {most:g}{margin}"
             )
         return real
     raise PositionsError(
@@ -104,8 +131,12 @@ def targets(positions: object, bars: Bars, who: str = "positions") -> Targets:
     )
 
 
-#: A target beyond this is a mistake (percent, units or money instead of a fraction).
-MAX_LEVERAGE = 20.0
+class Ran(NamedTuple):
+    """What one run gave: the row of metrics, the log of fills, and the equity at each close."""
+
+    values: Floats
+    fills: Floats
+    equity: Floats
 
 
 class Evaluator:
@@ -118,36 +149,56 @@ class Evaluator:
     """
 
     def __init__(self, bars: Bars, options: EngineOptions) -> None:
-        from jobnb.research import kernel
+        from jobnb.research import kernel, lots, measure
 
-        self._kernel = kernel.evaluate
         self.bars = bars
         self.options = options
+        # For the log of a run that keeps none.
+        self._no_fills = np.empty((0, measure.FILL_COLUMNS))
+        data = (bars.close, bars.days, bars.day_end, bars.day_count)
+        costs = (options.initial_capital, options.commission, options.slippage)
+        per_year = bars.calendar.periods_per_year
+        self._lots = None
+        #: Largest target, see `targets`.
+        self.most = MAX_LEVERAGE
+        if options.conventions == "backtesting.py":
+            self.most = 1.0
+            self._lots = lots.evaluate
+            self._lots_terms = (bars.open, *data, *costs, 1.0, options.finalize_trades, per_year)
+            self._equity = np.empty(len(bars))
+            return
         next_open = options.conventions == "next_open"
-        self._terms = (
-            bars.open if next_open else bars.close,
-            bars.close,
-            bars.days,
-            bars.day_end,
-            bars.day_count,
-            1 if next_open else 0,
-            options.initial_capital,
-            options.commission,
-            options.slippage,
-            bars.calendar.periods_per_year,
-        )
-        self._no_fills = np.empty((0, kernel.FILL_COLUMNS))
+        self._kernel = kernel.evaluate
+        self._terms = (bars.open if next_open else bars.close, *data, 1 if next_open else 0, *costs, per_year)
 
     def rows(self, block: Targets, rows: int, out: Floats) -> None:
         """Write the metrics of the first ``rows`` rows of targets to ``out``."""
-        self._kernel(block, rows, *self._terms, out, self._no_fills)
+        self._run(block, rows, out, self._no_fills)
 
-    def one(self, row: Targets) -> tuple[Floats, Floats]:
-        """Return the metrics of one row of targets, and the log of its fills."""
+    def one(self, row: Targets) -> Ran:
+        """Run one row of targets, and keep the log of its fills and its equity."""
         changes = int(np.count_nonzero(row[1:] != row[:-1])) + 1
-        # A reversal is two fills; an end by ruin is one more.
-        fills = np.empty((2 * changes + 1, self._no_fills.shape[1]))
+        # A reversal is two fills; an end by ruin (or of the data) is one more.
+        fills = np.empty((2 * changes + 2, self._no_fills.shape[1]))
         out = np.empty((1, len(METRICS)))
-        block = cast("Targets", np.ascontiguousarray(row).reshape(1, -1))
-        made = self._kernel(block, 1, *self._terms, out, fills)
-        return out[0], fills[:made].copy()
+        made = self._run(cast("Targets", np.ascontiguousarray(row).reshape(1, -1)), 1, out, fills)
+        fills = fills[:made].copy()
+        if self._lots is not None:
+            return Ran(out[0], fills, self._equity.copy())
+        return Ran(out[0], fills, equity(fills, self.bars.close, self.options.initial_capital))
+
+    def _run(self, block: Targets, rows: int, out: Floats, fills: Floats) -> int:
+        if self._lots is not None:
+            return self._lots(block, rows, *self._lots_terms, out, self._equity, fills)
+        return self._kernel(block, rows, *self._terms, out, fills)
+
+
+def equity(fills: Floats, close: Floats, capital: float) -> Floats:
+    """Return the equity at each close from the log of fills, by the kernel's own arithmetic."""
+    from jobnb.research.measure import BAR, CASH, HELD
+
+    # Of several fills on one bar (a reversal) the last holds.
+    which = np.searchsorted(fills[:, BAR], np.arange(close.size), side="right")
+    cash = np.append(capital, fills[:, CASH])[which]
+    units = np.append(0.0, fills[:, HELD])[which]
+    return np.asarray(cash + units * close)

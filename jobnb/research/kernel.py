@@ -14,40 +14,27 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.jit import compiled
+from jobnb.research.measure import (
+    BARS_HELD,
+    BEST_GAIN,
+    COUNT,
+    FEES,
+    FILL_COLUMNS,
+    LOST,
+    RETURNED,
+    TALLY,
+    TRADED,
+    WINS,
+    WON,
+    WORST_GAIN,
+    log_fill,
+    settle,
+)
 from jobnb.research.metrics import METRICS
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 Targets = npt.NDArray[np.int8] | npt.NDArray[np.float64]
-
-# Columns of the fill log.
-BAR, UNITS, PRICE, FEE, CASH, HELD = range(6)
-FILL_COLUMNS = 6
-
-# Numba needs plain global integers.
-TOTAL_RETURN = METRICS.index("total_return")
-ANNUAL_RETURN = METRICS.index("annual_return")
-VOLATILITY = METRICS.index("volatility")
-SHARPE = METRICS.index("sharpe_ratio")
-SORTINO = METRICS.index("sortino_ratio")
-CALMAR = METRICS.index("calmar_ratio")
-MAX_DRAWDOWN = METRICS.index("max_drawdown")
-DURATION = METRICS.index("max_drawdown_duration")
-EXPOSURE = METRICS.index("exposure")
-TURNOVER = METRICS.index("turnover")
-TRADES = METRICS.index("trades")
-WIN_RATE = METRICS.index("win_rate")
-PROFIT_FACTOR = METRICS.index("profit_factor")
-BEST = METRICS.index("best_trade")
-WORST = METRICS.index("worst_trade")
-AVERAGE = METRICS.index("average_trade")
-EXPECTANCY = METRICS.index("expectancy")
-COMMISSIONS = METRICS.index("commissions_paid")
-HOLD = METRICS.index("buy_and_hold_return")
-FINAL = METRICS.index("final_equity")
-
-#: A variance below this share of the squared mean is rounding: the returns do not vary.
-_NO_VARIANCE = 1e-12
 
 
 @compiled
@@ -77,6 +64,7 @@ def _row(
     commission: float,
     slippage: float,
     per_year: float,
+    tally: Floats,
     out: Floats,
     fills: Floats,
 ) -> int:
@@ -88,7 +76,6 @@ def _row(
     bars = close.size
     first_end = day_end[0]
     daily = days == bars
-    room = fills.shape[0]
 
     cash = capital
     units = 0.0
@@ -189,14 +176,7 @@ def _row(
                     best = max(best, pnl / put_in)
                     worst = min(worst, pnl / put_in)
                     returned += pnl / put_in
-                    if made < room:
-                        fills[made, BAR] = until
-                        fills[made, UNITS] = -units
-                        fills[made, PRICE] = close[until]
-                        fills[made, FEE] = 0.0
-                        fills[made, CASH] = 0.0
-                        fills[made, HELD] = 0.0
-                    made += 1
+                    made = log_fill(fills, made, until, -units, close[until], 0.0, 0.0, 0.0)
                     cash = 0.0
                     units = 0.0
                     at = until
@@ -256,14 +236,7 @@ def _row(
             best = max(best, gain)
             worst = min(worst, gain)
             returned += gain
-            if made < room:
-                fills[made, BAR] = at
-                fills[made, UNITS] = -units
-                fills[made, PRICE] = paid
-                fills[made, FEE] = fee
-                fills[made, CASH] = cash
-                fills[made, HELD] = 0.0
-            made += 1
+            made = log_fill(fills, made, at, -units, paid, fee, cash, 0.0)
             units = 0.0
             equity = cash
         if ruined:
@@ -289,14 +262,7 @@ def _row(
                 fees += fee
                 cash -= change * paid + fee
                 units += change
-                if made < room:
-                    fills[made, BAR] = at
-                    fills[made, UNITS] = change
-                    fills[made, PRICE] = paid
-                    fills[made, FEE] = fee
-                    fills[made, CASH] = cash
-                    fills[made, HELD] = units
-                made += 1
+                made = log_fill(fills, made, at, change, paid, fee, cash, units)
 
     final = cash + units * close[bars - 1]
     if units != 0.0:
@@ -315,43 +281,17 @@ def _row(
     if peak_at < bars - 1:
         longest = max(longest, time[bars - 1] - time[peak_at])
 
-    returns = days - 1
-    years = returns / per_year
-    nan = np.nan
-    out[:] = nan
-    out[TOTAL_RETURN] = final / capital - 1.0
-    if returns > 0:
-        out[ANNUAL_RETURN] = (final / capital) ** (1.0 / years) - 1.0
-        out[TURNOVER] = traded / years
-        mean = total / returns
-        if square_down > 0.0:
-            out[SORTINO] = mean / np.sqrt(square_down / returns) * np.sqrt(per_year)
-        if returns > 1:
-            variance = (square - total * mean) / (returns - 1)
-            if variance <= _NO_VARIANCE * mean * mean:
-                out[VOLATILITY] = 0.0
-            else:
-                out[VOLATILITY] = np.sqrt(variance * per_year)
-                out[SHARPE] = mean / np.sqrt(variance) * np.sqrt(per_year)
-    out[MAX_DRAWDOWN] = keep - 1.0
-    if keep < 1.0:
-        out[CALMAR] = out[ANNUAL_RETURN] / (1.0 - keep)
-    out[DURATION] = longest
-    out[EXPOSURE] = held / bars
-    out[TRADES] = count
-    if count > 0:
-        out[WIN_RATE] = wins / count
-        if lost > 0.0:
-            out[PROFIT_FACTOR] = won / lost
-        elif won > 0.0:
-            out[PROFIT_FACTOR] = np.inf
-        out[BEST] = best
-        out[WORST] = worst
-        out[AVERAGE] = returned / count
-        out[EXPECTANCY] = (won - lost) / count
-    out[COMMISSIONS] = fees
-    out[HOLD] = close[bars - 1] / close[0] - 1.0
-    out[FINAL] = final
+    tally[BARS_HELD] = held
+    tally[TRADED] = traded
+    tally[FEES] = fees
+    tally[COUNT] = count
+    tally[WINS] = wins
+    tally[WON] = won
+    tally[LOST] = lost
+    tally[BEST_GAIN] = best
+    tally[WORST_GAIN] = worst
+    tally[RETURNED] = returned
+    settle(out, close, capital, final, days, per_year, total, square, square_down, keep, longest, tally)
     return made
 
 
@@ -404,6 +344,7 @@ def evaluate(
     """
     made = 0
     turns = np.empty(close.size + 1, dtype=np.int64)
+    tally = np.empty(TALLY)
     for m in range(rows):
         made = _row(
             targets[m],
@@ -418,6 +359,7 @@ def evaluate(
             commission,
             slippage,
             per_year,
+            tally,
             out[m],
             fills,
         )
@@ -427,7 +369,7 @@ def evaluate(
 def warm() -> None:
     """Compile or load everything compiled in this room; what a worker does once before it takes work."""
     # What a child imports to do research, so that the processes forked from this one have it.
-    from jobnb.research import single, smoothing, sweep, trades  # noqa: F401
+    from jobnb.research import lots, single, smoothing, sweep, trades  # noqa: F401
 
     close = np.array([1.0, 2.0, 1.5, 3.0])
     day_end = np.arange(4, dtype=np.int64)

@@ -12,7 +12,15 @@ from dataclasses import dataclass, fields
 from jobnb.errors import UsageProblem, unknown
 
 #: When a decision fills, by the name of the convention, in the words of a card's foot.
-CONVENTIONS: dict[str, str] = {"next_open": "fills at next open", "close": "fills at the same close"}
+CONVENTIONS: dict[str, str] = {
+    "next_open": "fills at next open",
+    "close": "fills at the same close",
+    "backtesting.py": "fills at next open, whole units, as backtesting.py 0.6.6",
+}
+
+
+#: What every card and result names.
+_COMMON = frozenset({"initial_capital", "commission", "slippage", "conventions"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +35,12 @@ class EngineOptions:
         Fraction of the value of each fill, for example ``0.001`` for 0.1 %; at least 0, below 0.5.
     slippage : float, default 0.0
         Fraction of the price by which each fill is worse; at least 0, below 0.5.
-    conventions : {"next_open", "close"}, default "next_open"
-        Whether a target decided at a bar's close fills at the next bar's open or at that close.
+    conventions : {"next_open", "close", "backtesting.py"}, default "next_open"
+        Whether a target decided at a bar's close fills at the next bar's open or at that close; or all the rules
+        of backtesting.py 0.6.6, see `jobnb.research.engine`. There, ``slippage`` is its ``spread``: on entries only.
+    finalize_trades : bool, default False
+        With ``conventions="backtesting.py"`` only, as there: close what is open at the last bar's open, so that
+        it counts as a trade.
 
     Raises
     ------
@@ -40,6 +52,7 @@ class EngineOptions:
     commission: float = 0.0
     slippage: float = 0.0
     conventions: str = "next_open"
+    finalize_trades: bool = False
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -60,6 +73,13 @@ class EngineOptions:
             object.__setattr__(self, name, number)
         if self.conventions not in CONVENTIONS:
             raise unknown("conventions", str(self.conventions), CONVENTIONS)
+        if self.finalize_trades not in (True, False):
+            raise UsageProblem(f"finalize_trades must be True or False, not {self.finalize_trades!r}")
+        if self.finalize_trades and self.conventions != "backtesting.py":
+            raise UsageProblem(
+                "finalize_trades belongs to conventions='backtesting.py'; "
+                f"with {self.conventions!r} what is open at the end counts as a trade anyway"
+            )
 
     @classmethod
     def parse(cls, given: Mapping[str, object]) -> EngineOptions:
@@ -78,8 +98,10 @@ class EngineOptions:
         return cls(**given)  # type: ignore[arg-type]  # __post_init__ checks each value
 
     def to_dict(self) -> dict[str, float | str]:
-        """Return names and values, JSON-able."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Return names and values, JSON-able; of the less common ones only what was changed."""
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        defaults = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in every.items() if name in _COMMON or value != defaults[name]}
 
     @property
     def texts(self) -> list[str]:
@@ -90,12 +112,14 @@ class EngineOptions:
         >>> EngineOptions(commission=0.001).texts
         ['commission 0.1 %', 'fills at next open']
         """
+        spread = "spread" if self.conventions == "backtesting.py" else "slippage"
         costs = [
             f"{name} {100 * value:.4g} %"
-            for name, value in (("commission", self.commission), ("slippage", self.slippage))
+            for name, value in (("commission", self.commission), (spread, self.slippage))
             if value
         ]
-        return [*(costs or ["no costs"]), CONVENTIONS[self.conventions]]
+        closed = ["open trades closed at the end"] if self.finalize_trades else []
+        return [*(costs or ["no costs"]), CONVENTIONS[self.conventions], *closed]
 
 
 #: Names that no strategy parameter may have.

@@ -141,16 +141,53 @@ class BacktestResult:
         fills; ``return_`` is on the value put in, after costs; ``bars`` counts closes at which it was held;
         ``open`` marks the one that is still held at the end, valued at the last close.
         """
+        made = self._rows
+        entry, leave = (made.pop(name).to_numpy(dtype=np.int64) for name in ("entry", "exit"))
+        made.insert(0, "entry_time", self.index[entry])
+        made.insert(1, "exit_time", self.index[leave])
+        return made
+
+    @property
+    def _rows(self) -> pd.DataFrame:
+        """The trades with the numbers of their bars."""
         import pandas as pd
 
         from jobnb.research.trades import trades
 
         rows = trades(self.fills, self.close, float(self.options["initial_capital"]))
         made = pd.DataFrame.from_records(rows, columns=["entry", "exit", *TRADE_COLUMNS[2:]])
-        entry, leave = (made.pop(name).to_numpy(dtype=np.int64) for name in ("entry", "exit"))
-        made.insert(0, "entry_time", self.index[entry])
-        made.insert(1, "exit_time", self.index[leave])
-        return made.astype({"bars": int, "open": bool})
+        return made.astype({"entry": int, "exit": int, "bars": int, "open": bool})
+
+    def statistics(self) -> pd.Series[float]:
+        """Return the metrics and all of `jobnb.research.statistics.STATISTICS`, which says what each means.
+
+        ``sharpe_ratio`` is empyrical's; ``sharpe_ratio_geometric`` is backtesting.py's and ``sharpe_ratio_365``
+        vectorbt's, and so with the other ratios.
+
+        Examples
+        --------
+        >>> from jobnb.research.sample import goog
+        >>> from jobnb.research.strategy import Strategy
+        >>> class Hold(Strategy):
+        ...     def positions(self, bars):
+        ...         return bars.close > 0
+        >>> round(float(Hold().load_data(goog()).backtest().statistics()["beta"]), 2)
+        1.0
+        """
+        import pandas as pd
+
+        from jobnb.research.bars import day_ends, local_days
+        from jobnb.research.metrics import calendar
+        from jobnb.research.statistics import statistics
+
+        days = local_days(self.time, self.zone)
+        ends = day_ends(days)
+        rows = self._rows
+        if self.options["conventions"] == "backtesting.py":
+            rows = rows[~rows["open"]]
+        capital = float(self.options["initial_capital"])
+        more = statistics(rows, self.equity, self.close, self.time, ends, capital, calendar(days[ends]))
+        return pd.Series({**self.get_performance_metrics(), **more}, name=self.name)
 
     def to_dict(self) -> dict[str, object]:
         """Return the trades as ``DataFrame.to_dict`` does (column to row to value)."""
@@ -201,8 +238,8 @@ def run(strategy: Strategy, bars: Bars, options: EngineOptions) -> BacktestResul
     PositionsError
         ``POSITIONS_ERROR``: what ``positions`` returned cannot be used.
     """
-    row = targets(strategy.positions(bars), bars, strategy.name)
-    values, fills = Evaluator(bars, options).one(row)
+    evaluator = Evaluator(bars, options)
+    made = evaluator.one(targets(strategy.positions(bars), bars, strategy.name, evaluator.most))
     start, end = bars.span
     return BacktestResult(
         name=strategy.name,
@@ -210,22 +247,11 @@ def run(strategy: Strategy, bars: Bars, options: EngineOptions) -> BacktestResul
         options=options.to_dict(),
         conventions=[*options.texts, bars.calendar.text],
         data={"name": bars.name, "bars": len(bars), "start": start, "end": end},
-        values=values,
-        equity=equity(fills, bars.close, options.initial_capital),
+        values=made.values,
+        equity=made.equity,
         # A result outlives the memory-mapped file.
         close=bars.close.copy(),
         time=bars.time.copy(),
         zone=str(bars.meta["tz"]) if bars.meta.get("tz") else None,
-        fills=fills,
+        fills=made.fills,
     )
-
-
-def equity(fills: Floats, close: Floats, capital: float) -> Floats:
-    """Return the equity at each close from the log of fills, by the kernel's own arithmetic."""
-    from jobnb.research.kernel import BAR, CASH, HELD
-
-    # Of several fills on one bar (a reversal) the last holds.
-    which = np.searchsorted(fills[:, BAR], np.arange(close.size), side="right")
-    cash = np.append(capital, fills[:, CASH])[which]
-    units = np.append(0.0, fills[:, HELD])[which]
-    return np.asarray(cash + units * close)

@@ -311,11 +311,11 @@ def _run_strategy(
     # Not filled: a span may be far longer than the budget, and pages never written take no memory.
     out = np.empty((count, len(METRICS)))
     blocks: dict[str, _Block] = {}
-    make, name = maker(strategy), strategy.name
+    make, name, most = maker(strategy), strategy.name, evaluator.most
     done = 0
     for place, params in enumerate(trials):
         try:
-            row = targets(make(cast(dict[str, object], params)).positions(bars), bars, name)
+            row = targets(make(cast(dict[str, object], params)).positions(bars), bars, name, most)
         except Exception as error:  # noqa: BLE001 - whatever a user's strategy raises is that run's outcome
             _note(errors, place, error)
             out[place] = np.nan

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research.kernel import BAR, CASH, FEE, HELD, PRICE, UNITS
+from jobnb.research.measure import BAR, CASH, FEE, HELD, PRICE, UNITS
 
 Floats = npt.NDArray[np.float64]
 

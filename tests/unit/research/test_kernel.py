@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobnb.research.bars import Bars
-from jobnb.research.engine import Evaluator, targets
+from jobnb.research.engine import Evaluator, equity, targets
 from jobnb.research.jit import compiled
-from jobnb.research.kernel import BAR, CASH, FEE, HELD, PRICE, UNITS
+from jobnb.research.measure import BAR, CASH, FEE, HELD, PRICE, UNITS
 from jobnb.research.metrics import METRICS
 from jobnb.research.options import EngineOptions
-from jobnb.research.result import equity
 from jobnb.research.trades import trades
 
 CAPITAL = 5_000.0
@@ -61,7 +60,7 @@ def cases(draw):
 
 
 def one(bars, positions, options):
-    values, fills = Evaluator(bars, options).one(targets(positions, bars))
+    values, fills, _ = Evaluator(bars, options).one(targets(positions, bars))
     return dict(zip(METRICS, values.tolist(), strict=True)), fills
 
 

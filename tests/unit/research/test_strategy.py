@@ -154,7 +154,9 @@ def test_a_strategy_of_a_notebook_travels(daily):
         ({"initial_capital": 0}, "initial_capital must be a number above 0, not 0"),
         ({"initial_capital": True}, "not True"),
         ({"conventions": "next_opne"}, "Did you mean 'next_open'"),
-        ({"conventions": "backtesting.py"}, "unknown conventions 'backtesting.py'. Known: close, next_open"),
+        ({"conventions": "backtesting"}, "Did you mean 'backtesting.py'"),
+        ({"finalize_trades": True}, "belongs to conventions='backtesting.py'"),
+        ({"finalize_trades": 3}, "must be True or False, not 3"),
     ],
 )
 def test_engine_options_are_checked(given, says):
