@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jobnb.errors import DataError, UsageProblem, unknown
 from jobnb.research.data import DataRef
-from jobnb.research.foreign import is_foreign, name_of
+from jobnb.research.foreign import check as check_foreign
+from jobnb.research.foreign import check_instance, is_foreign, name_of
+from jobnb.research.foreign import terms as foreign_terms
 from jobnb.research.goal import Objective, goals
 from jobnb.research.interval import Interval
 from jobnb.research.options import ENGINE_OPTIONS, EngineOptions
@@ -70,7 +72,9 @@ def backtest_work(
     _check_strategy(strategy)
     engine, own = _split(strategy, params)
     options = EngineOptions.parse(engine)
-    if not is_foreign(strategy):
+    if is_foreign(strategy):
+        check_foreign(strategy, own)
+    else:
         own = {**cast(type[Strategy], strategy).parameters, **check_params(cast(type[Strategy], strategy), own)}
     work = BacktestWork(strategy=strategy, params=own, options=options, data=DataRef(keep(), bars.meta))
     return work, _what(strategy, bars, options, {name: _plain(value) for name, value in own.items()})
@@ -100,6 +104,8 @@ def sweep_work(
     for name in engine_in_space:
         raise UsageProblem(f"{name} is an engine option and cannot be searched; give it beside the space.")
     options = EngineOptions.parse(terms)
+    if is_foreign(strategy):
+        check_foreign(strategy, {**fixed, **grid})
     parsed = ParameterSpace.parse(strategy, {**{k: [v] for k, v in fixed.items()}, **grid})
     wanted = goals(objective, maximize, foreign=is_foreign(strategy))
     work = SweepWork(
@@ -122,19 +128,24 @@ def _check_strategy(strategy: object) -> None:
         raise UsageProblem(
             f"give the class {type(strategy).__name__} itself, not an instance, and its parameters beside it."
         )
+    check_instance(strategy)
     if not callable(strategy):
         raise UsageProblem(f"{strategy!r} is neither a strategy class nor a function.")
 
 
 def _split(strategy: object, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part engine options from the strategy's own parameters; complain of a name that is neither."""
+    """Part engine options from the strategy's own parameters; complain of a name that is neither.
+
+    Whatever is said to somebody else's engine is its own affair.
+    """
+    if is_foreign(strategy):
+        return {}, dict(given)
     engine = {name: value for name, value in given.items() if name in ENGINE_OPTIONS}
     own = {name: value for name, value in given.items() if name not in ENGINE_OPTIONS}
-    if not is_foreign(strategy):
-        known = cast(type[Strategy], strategy).parameters
-        for name in own:
-            if name not in known:
-                raise unknown("parameter", name, [*known, *ENGINE_OPTIONS], of=name_of(cast(Any, strategy)))
+    known = cast(type[Strategy], strategy).parameters
+    for name in own:
+        if name not in known:
+            raise unknown("parameter", name, [*known, *ENGINE_OPTIONS], of=name_of(cast(Any, strategy)))
     return engine, own
 
 
@@ -142,12 +153,13 @@ def _what(
     strategy: Callable[..., Any], bars: Bars, options: EngineOptions, params: Mapping[str, Any]
 ) -> dict[str, Any]:
     start, stop = bars.span
+    foreign = is_foreign(strategy)
     return {
         "strategy": name_of(strategy),
         "params": dict(params),
         "data": {"name": bars.name, "bars": len(bars), "start": start, "end": stop},
-        "options": options.to_dict(),
-        "terms": [*options.texts, bars.calendar.text],
+        "options": {} if foreign else options.to_dict(),
+        "terms": foreign_terms(strategy, params) if foreign else [*options.texts, bars.calendar.text],
     }
 
 

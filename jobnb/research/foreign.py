@@ -1,36 +1,22 @@
-"""Bring your own backtest: plain callables, and classes with load_data / backtest / get_performance_metrics.
+"""Bring your own backtest: any callable, classes with a protocol, and the strategies of other engines.
 
-Runs in a child, one call per combination; what it returns is reduced to named numbers. It must not assume
-anything about the engine behind.
+The one place that chooses an adapter (`jobnb.research.adapters`). At the front door it checks names, in a child it
+runs one combination and reduces what comes back to named numbers. It must not import anybody's engine.
 """
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from jobnb.errors import UsageProblem
-from jobnb.work import call
+from jobnb.research.adapters.kinds import is_backtesting_strategy
+from jobnb.research.adapters.outcome import ForeignRun as ForeignRun
+from jobnb.research.adapters.outcome import ResultError as ResultError
+from jobnb.research.adapters.outcome import numbers_of as numbers_of
 
 if TYPE_CHECKING:
     from jobnb.research.bars import Bars
-
-
-class ResultError(UsageProblem):
-    """The function did not return a number, or a mapping of names to numbers."""
-
-    code = "RESULT_ERROR"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForeignRun:
-    """What one call gave: named numbers, the value itself, and the equity if there was one."""
-
-    metrics: Mapping[str, float]
-    value: object
-    equity: list[float] | None = None
 
 
 def is_foreign(strategy: object) -> bool:
@@ -45,15 +31,50 @@ def name_of(strategy: Callable[..., object]) -> str:
     return str(getattr(strategy, "name", None) or getattr(strategy, "__name__", None) or type(strategy).__name__)
 
 
-def run_foreign(
-    strategy: Callable[..., object], bars: Bars, params: Mapping[str, object], objective: str
-) -> ForeignRun:
-    """Call it once on the prices.
+def check(strategy: Callable[..., object], given: Mapping[str, object]) -> None:
+    """Refuse names that the strategy does not take, at the front door.
 
     Parameters
     ----------
     strategy : callable
-        ``f(data, **params)`` with a DataFrame (lower-case columns), or a class with the protocol.
+    given : mapping
+        Parameters, and options of its engine, side by side; of a search, the values to try.
+
+    Raises
+    ------
+    UnknownName
+        ``UNKNOWN_NAME``: with the nearest right name.
+    UsageProblem
+        ``USAGE_ERROR``: something is missing, or means nothing to this engine.
+    """
+    from jobnb.research.adapters import backtesting_py, functions
+
+    if is_backtesting_strategy(strategy):
+        backtesting_py.check(cast(type, strategy), given)
+    else:
+        functions.check(strategy, given, name_of(strategy))
+
+
+def terms(strategy: Callable[..., object], params: Mapping[str, object]) -> list[str]:
+    """Return what is assumed, in words, for the card."""
+    from jobnb.research.adapters import backtesting_py
+
+    if is_backtesting_strategy(strategy):
+        return list(backtesting_py.terms(cast(type, strategy), params))
+    return ["costs and fills as the strategy itself says"]
+
+
+def run_foreign(
+    strategy: Callable[..., object], bars: Bars, params: Mapping[str, object], objective: str
+) -> ForeignRun:
+    """Run it once on the prices.
+
+    Parameters
+    ----------
+    strategy : callable
+        ``f(data, **params)`` with a DataFrame (lower-case columns), a class with the protocol, or a subclass of
+        ``backtesting.Strategy``. What a function returns may be a number, a mapping of names to numbers, a
+        ``vectorbt.Portfolio`` or what ``backtesting.Backtest.run`` gives.
     bars : Bars
     params : mapping
     objective : str
@@ -64,36 +85,24 @@ def run_foreign(
     ResultError
         ``RESULT_ERROR``: no number came back.
     """
+    from jobnb.research.adapters import backtesting_py, functions
+
+    if is_backtesting_strategy(strategy):
+        return backtesting_py.run(cast(type, strategy), bars, params)
     # A shallow copy: a function that adds a column must not change what the next call gets.
-    frame = bars.frame.copy(deep=False)
-    if isinstance(strategy, type) and all(
-        callable(getattr(strategy, name, None)) for name in ("load_data", "backtest", "get_performance_metrics")
-    ):
-        made = strategy(**params)
-        made.load_data(frame)
-        value = made.backtest()
-        metrics = numbers_of(made.get_performance_metrics(), objective, name_of(strategy))
-        curve = getattr(made, "equity_curve", None)
-        equity = None if curve is None else [float(x) for x in curve]
-        return ForeignRun(metrics=metrics, value=value, equity=equity)
-    value = call(strategy, (frame,), dict(params))
-    return ForeignRun(metrics=numbers_of(value, objective, name_of(strategy)), value=value)
+    return functions.run(strategy, bars.frame.copy(deep=False), bars, params, objective)
 
 
-def numbers_of(value: object, objective: str, who: str) -> dict[str, float]:
-    """Return the numbers in what a function returned, by name."""
-    if _is_number(value):
-        return {objective: float(value)}  # type: ignore[arg-type]
-    items = getattr(value, "items", None)
-    if callable(items):
-        found = {str(name): float(number) for name, number in items() if _is_number(number)}
-        if found:
-            return found
-    raise ResultError(f"{who} returned {type(value).__name__}; return a number, or a dict of metric names to numbers")
+def check_instance(strategy: object) -> None:
+    """Refuse an instance of a class that is itself wanted, which would be called as a function.
 
+    Raises
+    ------
+    UsageProblem
+        ``USAGE_ERROR``
+    """
+    from jobnb.research.adapters.kinds import has_protocol
 
-def _is_number(value: object) -> bool:
-    if isinstance(value, numbers.Real):
-        return True
-    kind = getattr(getattr(value, "dtype", None), "kind", "")
-    return kind in ("b", "i", "u", "f") and getattr(value, "ndim", 1) == 0
+    kind = type(strategy)
+    if has_protocol(kind) or is_backtesting_strategy(kind):
+        raise UsageProblem(f"give the class {kind.__name__} itself, not an instance, and its parameters beside it.")

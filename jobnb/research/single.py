@@ -32,7 +32,7 @@ class BacktestWork:
     Attributes
     ----------
     strategy : type or callable
-        A `Strategy` class, or ``f(data, **params)``, or a class with the protocol.
+        A `Strategy` class, or what `foreign.run_foreign` takes.
     params : mapping
         Checked with `strategy.check_params` at the front door.
     options : EngineOptions
@@ -48,11 +48,12 @@ class BacktestWork:
     count = 1
 
     def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
-        """Run it; the result is a `BacktestResult`, or what the user's own function returned."""
+        """Run it; the result is a `BacktestResult`, a `ForeignResult`, or what the user's own function returned."""
         bars = self.data.load()
         if is_foreign(self.strategy):
             foreign = run_foreign(self.strategy, bars, self.params, "value")
-            return Part(stop=1, result=cloudpickle.dumps(foreign.value), summary=self._foreign_summary(foreign, bars))
+            value = foreign.result(name_of(self.strategy), self.params, bars)
+            return Part(stop=1, result=cloudpickle.dumps(value), summary=self._foreign_summary(foreign, bars))
         result = run(maker(cast(type[Strategy], self.strategy))(dict(self.params)), bars, self.options)
         return Part(stop=1, result=pickle.dumps(result), summary=summary.backtest_summary(result))
 
@@ -61,10 +62,12 @@ class BacktestWork:
             name=name_of(self.strategy),
             metrics=foreign.metrics,
             params=self.params,
-            equity=foreign.equity,
+            equity=None if foreign.equity is None else foreign.equity.tolist(),
             span=bars.span,
             data=bars.name,
             bars=len(bars),
+            close=bars.close.tolist(),
+            conventions=foreign.terms,
         )
 
 

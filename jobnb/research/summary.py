@@ -186,10 +186,13 @@ def foreign_summary(
     span: tuple[str, str],
     data: str,
     bars: int,
+    close: Sequence[float] = (),
+    conventions: Sequence[str] = ("metrics by the function itself",),
 ) -> Json:
     """Return what a card shows of a backtest of the user's own making; the shape of `backtest_summary`.
 
-    ``curve`` is None where there is no equity, and its ``hold`` is empty.
+    ``curve`` is None where there is no equity; its ``hold`` is empty where the equity is not one value for each of
+    the closes.
     """
     curve: Json | None = None
     if equity:
@@ -197,7 +200,8 @@ def foreign_summary(
         for value in equity:
             peak = max(peak, value)
             fall.append(value / peak - 1.0 if peak > 0 else math.nan)
-        curve = {"t": list(span), "equity": _curve(equity), "hold": [], "drawdown": _curve(fall)}
+        hold = [equity[0] * price / close[0] for price in close] if len(close) == len(equity) else []
+        curve = {"t": list(span), "equity": _curve(equity), "hold": _curve(hold), "drawdown": _curve(fall)}
     return {
         "kind": "backtest",
         "name": name,
@@ -205,7 +209,7 @@ def foreign_summary(
         "params": {key: _plain(value) for key, value in params.items()},
         "curve": curve,
         "data": {"name": data, "bars": bars, "start": span[0], "end": span[1]},
-        "conventions": ["metrics by the function itself"],
+        "conventions": list(conventions),
         "options": {},
     }
 

@@ -146,6 +146,8 @@ class Stream:
         if b"\r" in data[:-1] or (data.endswith(b"\r") and len(data) > 1):
             # Only the newest state of a line that is drawn over and over counts.
             data = data.rstrip(b"\r").rpartition(b"\r")[2]
+            # A bar that leaves nothing behind overwrites itself with blanks.
+            data = data if data.strip() else b""
             self._partial = b""
         elif self._partial.endswith(b"\r"):
             self._partial = b""

@@ -1,3 +1,7 @@
+import importlib
+import os
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,3 +59,21 @@ def flat():
     return Bars.from_frame(
         pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), np.full(20, 50.0)), index=index)
     )
+
+
+@pytest.fixture(scope="session")
+def peer():
+    """Import another engine, which is no dependency: skip where it is missing, unless it has to be there."""
+
+    def get(name):
+        with warnings.catch_warnings():
+            # Their imports warn of their own affairs.
+            warnings.simplefilter("ignore")
+            try:
+                return importlib.import_module(name)
+            except ImportError as error:
+                if os.environ.get("JOBNB_REQUIRE_PEERS") == "1":
+                    raise
+                pytest.skip(f"{name} is not installed: {error}")
+
+    return get

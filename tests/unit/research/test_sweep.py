@@ -231,7 +231,7 @@ def test_bring_your_own_class(stored):
     work = build(Foreign, stored, {"n": range(1, 4)})
     assert load_sweep(work.meta(), [work.run(0, 3, None, quiet).result]).best_params == {"n": 3}
     single = BacktestWork(strategy=Foreign, params={"n": 2}, data=stored).run(0, 1, None, quiet)
-    assert load_backtest([single.result]) == [2]
+    assert load_backtest([single.result]).value == [2]
     assert single.summary["metrics"] == {"sharpe_ratio": 2}
     assert len(single.summary["curve"]["equity"]) == 240
 

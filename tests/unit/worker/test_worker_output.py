@@ -36,6 +36,10 @@ class TestLines:
     def test_windows_line_ends(self):
         assert texts(read(b"a\r\nb\r\n")[0]) == ["a", "b"]
 
+    def test_a_bar_that_is_wiped_out_leaves_no_blanks(self):
+        assert texts(read(b"\rrun:  50%|##   | 1/2 [", b"\r          \r", b"next\n")[0]) == ["next"]
+        assert texts(read(b"\rrun:  50%|##   | 1/2 [", b"\r          \r")[0]) == []
+
     def test_a_drawn_over_line_is_stored_once(self):
         assert texts(read(b"\r1", b"\r2", b"\r3\n", b"next")[0]) == ["3", "next"]
 

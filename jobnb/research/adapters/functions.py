@@ -1,0 +1,126 @@
+"""Plain functions and classes with the protocol: which names they take, and one call of them.
+
+The checks run at the front door, the calls in a child. It assumes nothing about the engine behind.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from jobnb.errors import UsageProblem, unknown
+from jobnb.research.adapters import backtesting_py, vectorbt_portfolio
+from jobnb.research.adapters.kinds import has_protocol, is_backtesting_stats, is_vectorbt_portfolio
+from jobnb.research.adapters.outcome import ForeignRun, numbers_of
+from jobnb.research.options import ENGINE_OPTIONS
+from jobnb.work import call
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jobnb.research.bars import Bars
+
+
+def takes(strategy: Callable[..., object], name: str) -> bool:
+    """Tell whether it takes an argument of this name; True where that cannot be known."""
+    known = _names(strategy)
+    return known is None or name in known
+
+
+def check(strategy: Callable[..., object], given: Mapping[str, object], who: str) -> None:
+    """Refuse names that the function or the class does not take, and say which are missing.
+
+    Raises
+    ------
+    UnknownName
+        ``UNKNOWN_NAME``: with the nearest right name.
+    UsageProblem
+        ``USAGE_ERROR``: a parameter without default is missing.
+    """
+    known = _names(strategy)
+    if known is None:
+        return
+    for name in given:
+        if name not in known:
+            if name in ENGINE_OPTIONS:
+                raise UsageProblem(
+                    f"{who} takes no {name}: costs and fills are its own affair. Give it an argument of that name, "
+                    "or leave it out."
+                )
+            raise unknown("parameter", name, known, of=who)
+    missing = [name for name, needed in known.items() if needed and name not in given]
+    if missing:
+        raise UsageProblem(f"{who} also needs {', '.join(missing)}.")
+
+
+def run(
+    strategy: Callable[..., object], frame: pd.DataFrame, bars: Bars, params: Mapping[str, object], objective: str
+) -> ForeignRun:
+    """Call it once.
+
+    Parameters
+    ----------
+    strategy : callable
+        ``f(data, **params)``, or a class with the protocol.
+    frame : pandas.DataFrame
+        What it is given.
+    bars : Bars
+        The same prices.
+    params : mapping
+    objective : str
+        The name of the number, where only one number is returned.
+
+    Raises
+    ------
+    ResultError
+        ``RESULT_ERROR``: no number came back.
+    """
+    who = str(getattr(strategy, "name", None) or getattr(strategy, "__name__", None) or type(strategy).__name__)
+    if has_protocol(strategy):
+        return _protocol(strategy, frame, params, objective, who)
+    value: Any = call(strategy, (frame,), dict(params))
+    if is_vectorbt_portfolio(value):
+        return vectorbt_portfolio.reduced(value, bars, who, objective)
+    if is_backtesting_stats(value):
+        said = ("backtesting.py", "costs and fills as the function says", bars.calendar.text)
+        return backtesting_py.reduced(value, bars, backtesting_py.capital_of(value), said)
+    return ForeignRun(metrics=numbers_of(value, objective, who), value=value, plain=True)
+
+
+def _protocol(
+    strategy: Callable[..., Any], frame: pd.DataFrame, params: Mapping[str, object], objective: str, who: str
+) -> ForeignRun:
+    import pandas as pd
+
+    made = strategy(**params)
+    made.load_data(frame)
+    value = made.backtest()
+    metrics = numbers_of(made.get_performance_metrics(), objective, who)
+    curve = getattr(made, "equity_curve", None)
+    equity = None
+    if curve is not None:
+        equity = curve if isinstance(curve, pd.Series) else pd.Series([float(x) for x in curve], name="equity")
+        equity = equity.astype(float)
+    return ForeignRun(
+        metrics=metrics,
+        value=value,
+        equity=equity,
+        trades=value if isinstance(value, pd.DataFrame) else None,
+        terms=("metrics by the class itself",),
+    )
+
+
+def _names(strategy: Callable[..., object]) -> dict[str, bool] | None:
+    """Return the names that it takes beside the data, and whether each is needed; None where any name will do."""
+    try:
+        found = list(inspect.signature(strategy).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in found):
+        return None
+    if not has_protocol(strategy):
+        # The first one is the data.
+        first = next((p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)), None)
+        found = [p for p in found if p is not first]
+    return {p.name: p.default is p.empty for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
