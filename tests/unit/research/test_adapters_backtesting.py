@@ -92,10 +92,6 @@ def test_what_it_does_not_know_is_refused_at_the_door(cross, google, given, text
             google,
             {"slow": [20, 30]},
             lambda: kept.append(1) or "sha",
-            objective="sharpe_ratio",
-            method="grid",
-            constraint=None,
-            maximize=None,
             engine=given,
         )
     assert not kept
@@ -147,9 +143,6 @@ def test_a_search(cross, google, google_file, direct):
         {"fast": range(5, 20, 5), "slow": [20, 40]},
         lambda: google_file.key,
         objective="SQN",
-        method="grid",
-        constraint=None,
-        maximize=None,
         engine={"finalize_trades": True, "commission": 0.002},
     )
     result = load_sweep(work.meta(), [work.run(0, 4, None, quiet).result, work.run(4, 6, None, quiet).result])
@@ -162,14 +155,16 @@ def test_a_search(cross, google, google_file, direct):
     assert "sharpe_ratio" in trials
 
 
-def test_fills_at_the_close(cross, google):
+def test_fills_at_the_close(cross, google, google_file):
     at_open = foreign.run_foreign(cross, google, {}, "value").metrics
     at_close = foreign.run_foreign(cross, google, {"conventions": "close"}, "value").metrics
     own = foreign.run_foreign(cross, google, {"trade_on_close": True}, "value").metrics
     assert at_close["final_equity"] == own["final_equity"] != at_open["final_equity"]
     both = {"conventions": ["close", "next_open"]}
-    work, _ = sweep(cross, google, both)
-    assert sorted(work.run(0, 2, None, quiet).summary["top"][i]["metrics"]["trades"] for i in (0, 1))
+    work, what = door.sweep_work(cross, google, both, lambda: google_file.key, objective="final_equity", engine={})
+    result = load_sweep(work.meta(), [work.run(0, 2, None, quiet).result])
+    assert set(result.trials["final_equity"]) == {at_close["final_equity"], at_open["final_equity"]}
+    assert not any("fills" in term for term in what["terms"])
     for given in ({"conventions": "closed"}, {"conventions": ["close", "open"]}):
         with pytest.raises(UnknownName, match="conventions"):
             foreign.check(cross, given)

@@ -78,8 +78,6 @@ def test_a_search_over_an_engine_options_name(daily):
         {"fast": [1, 2], "commission": [0.0, 0.1]},
         lambda: "sha",
         objective="cost",
-        method="grid",
-        constraint=None,
         maximize=False,
         engine={"slow": 5},
     )
