@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from jobnb.manager import JobManager as JobManager
     from jobnb.manager import get_job_manager as get_job_manager
     from jobnb.option import Hooks as Hooks
+    from jobnb.research import overfitting as overfitting
     from jobnb.research.bars import Bars as Bars
     from jobnb.research.cross_validation import CombinatorialPurgedCV as CombinatorialPurgedCV
     from jobnb.research.cross_validation import PurgedKFold as PurgedKFold
@@ -83,16 +84,21 @@ _HOMES = {
     "jobnb.retry": ("GiveUp", "Retry", "RetryLater"),
     "jobnb.worker.context": ("JobContext", "current", "progress", "track"),
 }
+#: Public names that are modules.
+_MODULES = {"overfitting": "jobnb.research.overfitting"}
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = [*sorted(_HOME_OF), "load_ipython_extension", "unload_ipython_extension"]
+__all__ = [*sorted([*_HOME_OF, *_MODULES]), "load_ipython_extension", "unload_ipython_extension"]
 
 
 def __getattr__(name: str) -> Any:
-    module = _HOME_OF.get(name)
-    if module is None:
+    value: Any
+    if name in _MODULES:
+        value = importlib.import_module(_MODULES[name])
+    elif name in _HOME_OF:
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    else:
         raise AttributeError(f"module 'jobnb' has no attribute {name!r}")
-    value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value
 

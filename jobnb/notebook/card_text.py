@@ -161,7 +161,7 @@ def _sweep(view: JobView, colour: bool) -> list[str]:
     if foot := words.foot(job):
         lines.append(one_line(look.DOT.join(foot)))
     if luck := words.luck(job):
-        lines.append(f"Is it luck? {luck}")
+        lines.append(one_line(f"Is it luck? {luck}"))
     return lines
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from jobnb.job import JobRecord, JobView, LogLine, Status
 from jobnb.notebook import eta, look
+from jobnb.research.luck import of as how_lucky
 
 #: Frames and lines of a traceback that a card keeps; the whole of it is in ``job.error.traceback``.
 TRACEBACK_LINES = 40
@@ -276,14 +277,11 @@ def _day(value: object) -> str:
 
 def luck(job: JobRecord) -> str:
     """Return the honest sentence under a sweep, from what is known of it."""
-    summary = job.summary or {}
-    runs = summary.get("runs", job.done)
-    if not isinstance(runs, int) or runs < 2 or best(job) is None:
+    found = how_lucky({"runs": job.done, **(job.summary or {})}) if best(job) else None
+    if found is None:
         return ""
-    return (
-        f"Best of {look.number(runs)} tries on the same prices: the highest of so many is high by chance alone. "
-        "Try it on data that the search has not seen."
-    )
+    said = [text[:1].upper() + text[1:] for text in (found.verdict, found.line) if text]
+    return ". ".join([*said, "Try it on data that the search has not seen."])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,11 @@ class SweepPart:
     points: npt.NDArray[np.float64] | None = None
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
+    @property
+    def index(self) -> npt.NDArray[np.int64]:
+        """The number of each run."""
+        return np.arange(self.start, self.start + len(self.values)) if self.indices is None else self.indices
+
     def to_bytes(self) -> bytes:
         """Return the part as bytes."""
         messages = list(dict.fromkeys(self.errors.values()))

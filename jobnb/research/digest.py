@@ -7,13 +7,14 @@ Runs in the child, where numpy is at hand; `summary` then only puts together and
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research import summary
+from jobnb.research import luck, summary
 from jobnb.research.interval import Interval
 from jobnb.research.space import Axis, ParameterSpace, plain
 
@@ -65,6 +66,9 @@ def digest(work: SweepWork, part: SweepPart) -> summary.Json:
             else [name, len(axis), plain(axis[0]), plain(axis[-1])]
             for name, axis in zip(work.space.names, work.space.values, strict=True)
         ],
+        moments=winner(part),
+        sharpe=spread(part),
+        sample=sample(part),
     )
 
 
@@ -75,6 +79,63 @@ def params_json(space: ParameterSpace, part: SweepPart, i: int) -> dict[str, obj
     else:
         found = space.params(part.start + i if part.indices is None else int(part.indices[i]))
     return {name: plain(value) for name, value in found.items()}
+
+
+def tracks(parts: Sequence[SweepPart]) -> summary.Json:
+    """Return what the parts of a sweep say about luck: ``moments`` of each part's best run, ``sharpe``, ``sample``."""
+    made: summary.Json = {"moments": [], "sharpe": None, "sample": None}
+    for part in parts:
+        if (found := winner(part)) is not None:
+            made["moments"].append(found)
+        made["sharpe"] = luck.fold_spread(made["sharpe"], spread(part))
+    rows = [part for part in parts if "sample" in part.arrays]
+    if rows:
+        index = np.concatenate([part.arrays["sample"] for part in rows])
+        sums = np.concatenate([part.arrays["sums"] for part in rows])
+        order = np.argsort(index, kind="stable")
+        made["sample"] = packed(index[order], sums[order], int(rows[0].arrays["calendar"][0]))
+    return made
+
+
+#: The numbers of `SweepPart.arrays["winner"]`, see `tracks.winner`.
+_WINNER = ("index", "count", "sharpe", "skewness", "kurtosis", "per_year")
+
+
+def winner(part: SweepPart) -> summary.Json | None:
+    """Return the moments of the returns of a part's best run, or None where they are not known."""
+    row = part.arrays.get("winner")
+    if row is None or not np.isfinite(row.astype(np.float64)).all():
+        return None
+    known = dict(zip(_WINNER, map(float, row), strict=True))
+    return {**known, "index": int(known["index"]), "count": int(known["count"])}
+
+
+def spread(part: SweepPart) -> summary.Json | None:
+    """Return count, sum and sum of squares of a part's annual Sharpe ratios, in units that add up exactly."""
+    columns = list(part.columns)
+    if "sharpe_ratio" not in columns or "calendar" not in part.arrays:
+        return None
+    value = part.values[:, columns.index("sharpe_ratio")]
+    value = np.clip(value[np.isfinite(value)], -luck.MOST_SHARPE, luck.MOST_SHARPE)
+    total, square = (int(np.rint(v / luck.UNIT).astype(np.int64).sum()) for v in (value, value**2))
+    return {"count": len(value), "sum": total, "square": square}
+
+
+def sample(part: SweepPart) -> summary.Json | None:
+    """Return the sampled runs of a part, packed."""
+    if "sample" not in part.arrays:
+        return None
+    return packed(part.arrays["sample"], part.arrays["sums"], int(part.arrays["calendar"][0]))
+
+
+def packed(index: npt.NDArray[np.generic], sums: npt.NDArray[np.generic], periods: int) -> summary.Json:
+    """Return sums of blocks (runs, blocks, 2) as `luck.overfitting` reads them."""
+    return {
+        "periods": periods,
+        "blocks": int(sums.shape[1]),
+        "index": [int(i) for i in index],
+        "sums": base64.b64encode(sums.astype("<f4").tobytes()).decode(),
+    }
 
 
 def best(value: Floats, count: int, *, maximize: bool) -> list[int]:

@@ -369,7 +369,7 @@ def evaluate(
 def warm() -> None:
     """Compile or load everything compiled in this room; what a worker does once before it takes work."""
     # What a child imports to do research, so that the processes forked from this one have it.
-    from jobnb.research import lots, single, smoothing, sweep, trades  # noqa: F401
+    from jobnb.research import daily, lots, single, smoothing, sweep, tracks, trades  # noqa: F401
 
     close = np.array([1.0, 2.0, 1.5, 3.0])
     day_end = np.arange(4, dtype=np.int64)
@@ -385,3 +385,4 @@ def warm() -> None:
     smoothing.relative_strength(close, 2)
     smoothing.true_range(close, close, close, 2)
     smoothing.deviation(close, 2)
+    daily.warm()

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.errors import UsageProblem, unknown
+from jobnb.research import digest
+from jobnb.research import luck as luck_
 from jobnb.research.container import SweepPart
 from jobnb.research.digest import best, labels, places
 from jobnb.research.interval import Interval
@@ -73,6 +75,7 @@ class OptimizeResult:
         method: str = "grid",
         seed: int | None = None,
         goals: Sequence[tuple[str, bool]] = (),
+        tracks: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.objective = objective
@@ -89,6 +92,7 @@ class OptimizeResult:
         self.method = method
         self.seed = seed
         self.goals = tuple(goals) or ((objective, maximize),)
+        self._tracks = dict(tracks or {})
 
     @classmethod
     def from_parts(cls, meta: Mapping[str, Any], parts: Sequence[bytes]) -> OptimizeResult:
@@ -134,6 +138,7 @@ class OptimizeResult:
             method=meta.get("method", "grid"),
             seed=meta.get("seed"),
             goals=[(str(name), bool(way)) for name, way in meta.get("goals", ())],
+            tracks=digest.tracks(read),
         )
 
     def __len__(self) -> int:
@@ -266,6 +271,41 @@ class OptimizeResult:
             labels(self.space.axis(row))[self._places[row][self._best]],
         )
 
+    @cached_property
+    def luck(self) -> luck_.Luck | None:
+        """How much of the winner is luck, as the card says it; None if there was nothing to choose from.
+
+        Its `~jobnb.research.luck.Luck.line` is the line below the title. `deflated_sharpe` and `overfitting` say
+        what its numbers are and where they come from.
+        """
+        if self._best is None:
+            return None
+        moments = next((m for m in self._tracks.get("moments", ()) if m["index"] == self.best_index), None)
+        return luck_.of(
+            {
+                **self._tracks,
+                "moments": moments,
+                "runs": len(self),
+                "failed": len(self.errors),
+                "best": {"index": self.best_index},
+                "objective": self.objective,
+                "maximize": self.maximize,
+            }
+        )
+
+    @property
+    def deflated_sharpe(self) -> float:
+        """The deflated Sharpe ratio of the best run: the probability that its true Sharpe ratio is above 0.
+
+        All runs with a Sharpe ratio count as independent trials, which is strict; their variance is that of this
+        search. NaN where the returns of the runs are not known (functions of your own).
+
+        References
+        ----------
+        See `jobnb.overfitting.deflated_sharpe_ratio`.
+        """
+        return float("nan") if self.luck is None else self.luck.deflated
+
     @property
     def title(self) -> str:
         """One line: what was found."""
@@ -295,11 +335,11 @@ class OptimizeResult:
             "  " + "  ".join(f"{cell:>{wide}}" for cell, wide in zip(row, widths, strict=True))
             for row in ([head, *rows] if rows else [])
         ]
-        return "\n".join([self.title, *lines])
+        return "\n".join([self.title, *([self.luck.text] if self.luck else []), *lines])
 
     def _repr_html_(self) -> str:
         head, rows = self._table()
-        made = [f"<p>{html.escape(self.title)}</p>"]
+        made = [f"<p>{html.escape(text)}</p>" for text in (self.title, self.luck.text if self.luck else "") if text]
         if rows:
             cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
             body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)

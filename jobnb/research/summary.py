@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jobnb.research import luck
+
 if TYPE_CHECKING:
     from jobnb.research.result import BacktestResult
 
@@ -65,6 +67,9 @@ def sweep_summary(
     objective: str,
     maximize: bool,
     space: Sequence[Sequence[object]],
+    moments: Mapping[str, object] | None = None,
+    sharpe: Mapping[str, int] | None = None,
+    sample: Mapping[str, Any] | None = None,
 ) -> Json:
     """Put together the summary of a part of a sweep.
 
@@ -80,6 +85,12 @@ def sweep_summary(
     objective : str
     maximize : bool
     space : sequence of [name, count, first, last]
+    moments : {"index", "count", "sharpe", "skewness", "kurtosis", "per_year"}, optional
+        Of the daily returns of the best run.
+    sharpe : {"count", "sum", "square"}, optional
+        Of the finite annual Sharpe ratios of all runs, in units of `luck.UNIT`.
+    sample : {"periods", "blocks", "index", "sums"}, optional
+        Sums of returns over blocks of days of a sample of the runs, see `luck.overfitting`.
     """
     best = {key: top[0][key] for key in ("index", "value", "params")} if top else None
     return {
@@ -93,6 +104,9 @@ def sweep_summary(
         "objective": objective,
         "maximize": maximize,
         "space": [list(row) for row in space],
+        "moments": dict(moments) if moments else None,
+        "sharpe": dict(sharpe) if sharpe else None,
+        "sample": dict(sample) if sample else None,
     }
 
 
@@ -106,6 +120,7 @@ def fold(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> Json:
     sign = -1.0 if total["maximize"] else 1.0
     top = sorted([*total["top"], *part["top"]], key=lambda run: (sign * run["value"], run["index"]))
     errors = sorted([*total["errors"], *part["errors"]], key=lambda error: error["index"])
+    known = [each.get("moments") for each in (total, part)]
     return sweep_summary(
         runs=total["runs"] + part["runs"],
         failed=total["failed"] + part["failed"],
@@ -115,6 +130,9 @@ def fold(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> Json:
         objective=total["objective"],
         maximize=total["maximize"],
         space=total["space"],
+        moments=next((each for each in known if each and top and each["index"] == top[0]["index"]), None),
+        sharpe=luck.fold_spread(total.get("sharpe"), part.get("sharpe")),
+        sample=luck.fold_sample(total.get("sample"), part.get("sample")),
     )
 
 

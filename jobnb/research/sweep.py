@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -27,6 +27,7 @@ from jobnb.research.options import EngineOptions
 from jobnb.research.sampler import Search
 from jobnb.research.space import ParameterSpace
 from jobnb.research.strategy import Strategy, maker
+from jobnb.research.tracks import Tracks
 from jobnb.work import Part, Report
 
 Floats = npt.NDArray[np.float64]
@@ -140,12 +141,16 @@ class SweepWork:
         clock = _Clock(budget, report)
         errors: dict[int, str] = {}
         params = self.trials.each(start, stop)
+        tracks: Tracks | None = None
         if is_foreign(self.strategy):
             columns, values = _run_foreign(self.strategy, bars, params, self.goals, clock.tick, errors)
         else:
             evaluator = Evaluator(bars, self.options)
             own = cast(type[Strategy], self.strategy)
-            columns, values = _run_strategy(own, bars, params, stop - start, evaluator, None, clock.tick, errors)
+            tracks = Tracks(evaluator, self.count, start, stop)
+            columns, values = _run_strategy(
+                own, bars, params, stop - start, evaluator, None, clock.tick, errors, tracks
+            )
         columns, values = scored(self.goals, columns, values, lambda place, error: _note(errors, place, error))
         done = len(values)
         numbers, points = self.trials.numbers, self.trials.points
@@ -157,7 +162,22 @@ class SweepWork:
             errors=errors,
             points=None if points is None else points[start : start + done],
         )
+        if tracks is not None:
+            found = best(values[:, columns.index(self.objective)], 1, maximize=self.maximize)
+            part = replace(
+                part, arrays=tracks.arrays(part.index, found[0] if found else None, self._again(bars, start))
+            )
         return Part(stop=start + done, result=part.to_bytes(), summary=digest(self, part), failed=len(errors))
+
+    def _again(self, bars: Bars, start: int) -> Callable[[int], Targets]:
+        """Return what asks the strategy once more for the targets of a run, by its place from ``start`` on."""
+        own = cast(type[Strategy], self.strategy)
+
+        def again(place: int) -> Targets:
+            params = dict(next(iter(self.trials.each(start + place, start + place + 1))))
+            return targets(maker(own)(params).positions(bars), bars, own.name, Evaluator(bars, self.options).most)
+
+        return again
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -306,6 +326,7 @@ def _run_strategy(
     window: slice | None,
     full: Callable[[int], bool],
     errors: dict[int, str],
+    tracks: Tracks | None = None,
 ) -> tuple[tuple[str, ...], Floats]:
     """Run one trial after the other until ``full(done)``; the targets of a window are cut from those of all bars."""
     # Not filled: a span may be far longer than the budget, and pages never written take no memory.
@@ -325,6 +346,8 @@ def _run_strategy(
             if block is None:
                 block = blocks[kind] = _Block(evaluator, np.int8 if kind == "b" else np.float64, out)
             block.add(place, row if window is None else row[window])
+            if tracks is not None:
+                tracks.see(place, row)
         done = place + 1
         if full(done):
             break

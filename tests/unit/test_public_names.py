@@ -38,3 +38,8 @@ def test_options_is_the_function_whatever_was_imported_before() -> None:
     code = "import jobnb.option, jobnb.manager, jobnb; print(jobnb.options(name='x').options.name)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "x"
+
+
+@pytest.mark.parametrize("name", jobnb.overfitting.__all__)
+def test_every_name_of_overfitting_is_there_and_says_what_it_is(name: str) -> None:
+    assert getattr(jobnb.overfitting, name).__doc__

@@ -1,0 +1,72 @@
+"""From a row of targets to its daily returns, and their sums over blocks of days.
+
+Compiled, run in children on a sample of a sweep's runs, and wherever returns are computed again. The returns are
+those that the kernel makes its Sharpe ratio of: of the last equity of each day, from the end of the first day on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from jobnb.research.jit import compiled
+
+if TYPE_CHECKING:
+    from jobnb.research.bars import Bars
+    from jobnb.research.engine import Evaluator, Targets
+
+Floats = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.int64]
+
+
+@compiled
+def returns_of(equity: Floats, ends: Whole, out: Floats) -> None:
+    """Write the daily returns to ``out``, one less than there are days; after the equity is gone they are 0.
+
+    Parameters
+    ----------
+    equity : array (n,)
+        At each close.
+    ends : array (days,) of int64
+        The last bar of each day.
+    """
+    last = equity[ends[0]]
+    for d in range(1, ends.size):
+        value = equity[ends[d]]
+        out[d - 1] = value / last - 1.0 if last > 0.0 else 0.0
+        last = value
+
+
+@compiled
+def sum_blocks(returns: Floats, starts: Whole, out: Floats) -> None:
+    """Write Σr and Σr² of each block of the returns to ``out`` (blocks, 2)."""
+    for b in range(starts.size):
+        stop = starts[b + 1] if b + 1 < starts.size else returns.size
+        total = 0.0
+        square = 0.0
+        for i in range(starts[b], stop):
+            total += returns[i]
+            square += returns[i] * returns[i]
+        out[b, 0] = total
+        out[b, 1] = square
+
+
+def day_ends(bars: Bars) -> Whole:
+    """Return the last bar of each day."""
+    return np.unique(bars.day_end)
+
+
+def daily_returns(evaluator: Evaluator, row: Targets, ends: Whole) -> Floats:
+    """Return the daily returns of a row of targets: one less than there are days."""
+    out = np.empty(ends.size - 1)
+    returns_of(evaluator.one(row).equity, ends, out)
+    return out
+
+
+def warm() -> None:
+    """Compile or load what is compiled here."""
+    out = np.empty(2)
+    returns_of(np.array([1.0, 2.0, 1.5]), np.arange(3, dtype=np.int64), out)
+    sum_blocks(out, np.arange(1, dtype=np.int64), np.empty((1, 2)))

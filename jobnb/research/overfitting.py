@@ -1,0 +1,29 @@
+"""What is public as ``jobnb.overfitting``: how much of a result that was chosen among many is luck.
+
+Functions on returns of your own, from any engine; optimize results call the same. It only gathers names.
+"""
+
+from __future__ import annotations
+
+from jobnb.research.cscv import Overfitting, probability_of_backtest_overfitting
+from jobnb.research.sharpe import (
+    Moments,
+    deflated_sharpe_ratio,
+    effective_trials,
+    expected_maximum_sharpe,
+    minimum_track_record_length,
+    moments,
+    probabilistic_sharpe_ratio,
+)
+
+__all__ = [
+    "Moments",
+    "Overfitting",
+    "deflated_sharpe_ratio",
+    "effective_trials",
+    "expected_maximum_sharpe",
+    "minimum_track_record_length",
+    "moments",
+    "probabilistic_sharpe_ratio",
+    "probability_of_backtest_overfitting",
+]

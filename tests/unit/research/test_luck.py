@@ -1,0 +1,210 @@
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+
+from jobnb.research import luck, tracks
+from jobnb.research.container import SweepPart
+from jobnb.research.cscv import probability_of_backtest_overfitting
+from jobnb.research.luck import Luck
+from jobnb.research.optimize import load_sweep
+from jobnb.research.options import EngineOptions
+from jobnb.research.sharpe import deflated_sharpe_ratio, moments, variance_of
+from jobnb.research.space import ParameterSpace
+from jobnb.research.summary import fold
+from jobnb.research.sweep import SweepWork
+
+
+def quiet(done):
+    pass
+
+
+def build(strategy, stored, grid, constraint=None, **more):
+    space = ParameterSpace.parse(strategy, grid)
+    indices = space.allowed(constraint) if constraint else None
+    return SweepWork.build(strategy, space, stored, indices=indices, options=EngineOptions(commission=0.001), **more)
+
+
+def returns_of(strategy, bars, params):
+    """The daily returns by way of the single run and pandas."""
+    equity = strategy(**params).load_data(bars).backtest(commission=0.001).equity_curve
+    return equity.groupby(equity.index.normalize()).last().pct_change().dropna().to_numpy()
+
+
+@pytest.mark.parametrize("objective", ["sharpe_ratio", "total_return"])
+def test_the_numbers_are_those_of_the_runs_one_by_one(sma_cross, stored, daily, objective):
+    grid = {"fast": range(3, 9), "slow": range(10, 40, 3)}
+    work = build(sma_cross, stored, grid, objective=objective)
+    result = load_sweep(work.meta(), [work.run(0, work.count, None, quiet).result])
+    returns = [returns_of(sma_cross, daily, params) for params in work.trials.each(0, work.count)]
+    variance = variance_of(result.trials["sharpe_ratio"] / math.sqrt(252))
+    best = returns_of(sma_cross, daily, result.best_params)
+    assert result.deflated_sharpe == pytest.approx(
+        deflated_sharpe_ratio(best, trials=work.count, variance=variance), rel=1e-5
+    )
+    assert result.luck.sharpe == pytest.approx(moments(best).sharpe * math.sqrt(252), rel=1e-9)
+    criterion = "sharpe_ratio" if objective == "sharpe_ratio" else "return"
+    exact = probability_of_backtest_overfitting(np.array(returns).T, blocks=10, criterion=criterion)
+    assert result.luck.overfitting == exact.probability
+    assert (result.luck.sampled, result.luck.runs) == (60, 60)
+    assert result.luck.text in repr(result)
+    assert "chance alone" in result._repr_html_()
+
+
+def test_a_sample_is_the_same_however_the_sweep_is_cut(sma_cross, stored):
+    work = build(sma_cross, stored, {"fast": range(3, 25), "slow": range(10, 40)}, constraint=lambda p: p.fast < p.slow)
+    whole = work.run(0, work.count, None, quiet)
+    cuts = [0, 1, 2, 130, 131, 400, work.count]
+    parts = [work.run(a, b, None, quiet) for a, b in itertools.pairwise(cuts)]
+    left = right = None
+    for part, other in zip(parts, reversed(parts), strict=True):
+        left, right = fold(left, part.summary), fold(right, other.summary)
+    assert left == right == whole.summary
+    result = load_sweep(work.meta(), [part.result for part in parts])
+    assert result.luck == luck.of(json.loads(json.dumps(left)))
+    places = tracks.sampled(work.count)
+    assert left["sample"]["index"] == work.trials.numbers[places].tolist()
+    assert len(places) == result.luck.sampled == 64
+    assert f"estimated from 64 of {work.count} runs" in result.luck.line
+
+
+@pytest.mark.parametrize("count", [1, 2, 64, 65, 1000, 1024, 4097, 10_011, 10**6])
+def test_the_sample_is_even(count):
+    places = tracks.sampled(count)
+    most = min(tracks.SAMPLE, max(tracks.LEAST_SAMPLE, count // tracks.ONE_OF))
+    assert len(set(places.tolist())) == len(places) == min(count, most)
+    assert 0 <= places.min() <= places.max() < count
+    assert np.diff(places, prepend=-1, append=count).max() <= 2 * math.ceil(count / len(places))
+
+
+def test_the_size_of_what_is_kept(sma_cross, stored):
+    work = build(sma_cross, stored, {"fast": range(2, 66), "slow": range(66, 130)})
+    part = work.run(0, work.count, None, quiet)
+    assert work.count == 4096
+    assert len(part.summary["sample"]["index"]) == 256
+    assert len(json.dumps(part.summary["sample"])) < 40_000
+
+
+def test_a_budget_that_ends_early_keeps_only_what_ran(sma_cross, stored):
+    work = build(sma_cross, stored, {"fast": range(3, 9), "slow": range(10, 40, 3)})
+    part = work.run(5, work.count, 0.0, quiet)
+    assert part.stop == 6
+    assert part.summary["sample"]["index"] == [5]
+    assert part.summary["moments"]["index"] == 5
+    assert luck.of(part.summary) is None
+
+
+def test_a_strategy_is_asked_once_for_what_is_at_hand(stored, monkeypatch):
+    from jobnb.research.strategy import Strategy
+
+    asked = []
+
+    class Counted(Strategy):
+        n: int = 5
+
+        def positions(self, bars):
+            asked.append(self.n)
+            return bars.close > bars.sma(self.n)
+
+    work = build(Counted, stored, {"n": range(3, 30)})
+    first = work.run(0, work.count, None, quiet)
+    assert asked == list(range(3, 30))
+    monkeypatch.setattr(tracks, "KEPT_BYTES", 0)
+    again = work.run(0, work.count, None, quiet)
+    assert asked[27:] == [*range(3, 30), first.summary["best"]["params"]["n"]]
+    assert again.summary == first.summary
+
+
+def test_ruin_and_no_trades_are_returns_too(stored):
+    from jobnb.research.strategy import Strategy
+
+    class Wild(Strategy):
+        size: float = 1.0
+
+        def positions(self, bars):
+            return np.full(len(bars), self.size)
+
+    work = build(Wild, stored, {"size": [-20.0, 0.0, 1.0, 20.0]})
+    part = work.run(0, 4, None, quiet)
+    kept = SweepPart.from_bytes(part.result).arrays
+    assert np.isfinite(kept["sums"]).all()
+    assert not kept["sums"][1].any()
+    # All was lost, by a return of -1, and then there was nothing to move.
+    lost = int(np.flatnonzero(kept["sums"][0].any(axis=-1))[-1])
+    assert kept["sums"][0, lost, 1] >= 1.0
+    assert lost < tracks.BLOCKS - 1
+    assert luck.of(part.summary).sampled == 4
+
+
+def test_too_short_a_history_has_no_overfitting_probability(sma_cross, tmp_path):
+    from jobnb.research.bars import Bars
+    from jobnb.research.data import DataRef
+    from jobnb.research.sample import gbm
+
+    bars = Bars.from_frame(gbm(40), "short")
+    path = tmp_path / "short.npy"
+    path.write_bytes(bars.to_bytes())
+    work = build(sma_cross, DataRef(str(path), bars.meta), {"fast": range(2, 5), "slow": range(5, 9)})
+    found = luck.of(work.run(0, work.count, None, quiet).summary)
+    assert math.isnan(found.overfitting)
+    assert 0.0 <= found.deflated <= 1.0
+    assert "overfitting" not in found.line
+
+
+def test_looking_for_the_least_is_not_ranked_by_the_most(sma_cross, stored):
+    work = build(sma_cross, stored, {"fast": range(3, 9), "slow": range(10, 40, 3)}, objective="volatility")
+    found = luck.of(work.run(0, work.count, None, quiet).summary)
+    assert math.isnan(found.overfitting)
+    assert found.line.startswith("best volatility of 60 runs has Sharpe ")
+
+
+def test_a_function_of_your_own_has_no_returns(stored):
+    work = build(lambda data, n: {"sharpe_ratio": n}, stored, {"n": range(5)})
+    result = load_sweep(work.meta(), [work.run(0, 5, None, quiet).result])
+    assert math.isnan(result.deflated_sharpe)
+    assert result.luck.verdict == ""
+    assert "without the runs' returns nobody can tell" in repr(result)
+
+
+def test_when_all_fail_there_is_no_luck_either(stored):
+    def broken(data, n):
+        raise ValueError(n)
+
+    work = build(broken, stored, {"n": range(5)})
+    result = load_sweep(work.meta(), [work.run(0, 5, None, quiet).result])
+    assert result.luck is None
+    assert math.isnan(result.deflated_sharpe)
+
+
+@pytest.mark.parametrize(
+    ("known", "verdict"),
+    [
+        ({"deflated": 0.3}, "luck is enough to explain it"),
+        ({"deflated": 0.99, "overfitting": 0.6}, "luck is enough to explain it"),
+        ({"deflated": 0.8, "overfitting": 0.2}, "luck may explain it"),
+        ({"deflated": 0.99, "overfitting": 0.2}, "luck may explain it"),
+        ({"deflated": 0.99, "overfitting": 0.02}, "more than luck explains"),
+        ({"deflated": 0.99}, "more than luck explains"),
+        ({"overfitting": 0.2}, "luck may explain it"),
+        ({}, ""),
+    ],
+)
+def test_the_verdict(known, verdict):
+    assert Luck(runs=10, **known).verdict == verdict
+
+
+def test_the_line():
+    found = Luck(runs=10_011, sharpe=1.42, chance=1.31, deflated=0.61, overfitting=0.48, sampled=256)
+    assert found.text == (
+        "best Sharpe 1.42 of 10,011 runs: chance alone would give about 1.31; deflated Sharpe 0.61 · "
+        "overfitting probability 0.48, estimated from 256 of 10,011 runs (luck may explain it)"
+    )
+    found = Luck(
+        runs=60, sharpe=-0.2, chance=0.4, deflated=0.001, overfitting=1.0, sampled=60, objective="calmar_ratio"
+    )
+    assert found.line == (
+        "best calmar ratio of 60 runs has Sharpe −0.20: chance alone would give about 0.40; deflated Sharpe below 0.01 "
+        "· overfitting probability by Sharpe above 0.99"
+    )
