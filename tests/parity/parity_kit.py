@@ -117,10 +117,10 @@ def peer(name):
         pytest.skip(f"{name} is not installed ({error}): pip install 'jobnb[peers]'")
 
 
-def draws(count, seed):
+def draws(count, seed, classes=STRATEGIES):
     """Yield random strategies with parameters, and costs."""
     rng = np.random.default_rng(seed)
     for i in range(count):
-        cls = STRATEGIES[i % len(STRATEGIES)]
+        cls = classes[i % len(classes)]
         fast = int(rng.integers(2, 15))
         yield cls(fast=fast, slow=fast + int(rng.integers(1, 40))), COSTS[int(rng.integers(len(COSTS)))]
