@@ -72,6 +72,7 @@ class Submitter:
         method: str = "grid",
         n_trials: int | None = None,
         seed: int | None = None,
+        max_time: float | str | None = None,
         constraint: Callable[[Any], bool] | None = None,
         maximize: bool | Sequence[bool | None] | None = None,
         **engine: Any,
@@ -86,6 +87,7 @@ class Submitter:
             method=method,
             n_trials=n_trials,
             seed=seed,
+            max_time=max_time,
             constraint=constraint,
             maximize=maximize,
             **engine,
@@ -204,6 +206,7 @@ def optimize(
     method: str = "grid",
     n_trials: int | None = None,
     seed: int | None = None,
+    max_time: float | str | None = None,
     constraint: Callable[[Any], bool] | None = None,
     maximize: bool | Sequence[bool | None] | None = None,
     **engine: Any,
@@ -219,14 +222,19 @@ def optimize(
         ``jobnb.log_uniform(0.001, 1)``, or a description such as ``{"type": "float", "min": 0, "max": 1}``.
     objective : str or callable, or a list of them; default ``sharpe_ratio``
         Any metric of a backtest, or a function of a run's metrics: ``lambda m: m.annual_return - m.turnover / 100``.
-        Of several the first one chooses the best run.
-    method : {"grid", "random"}
-        Every combination, or a random sample of them.
+        Of several the first one chooses the best run, and ``result.pareto`` has those that no other one beats.
+    method : {"grid", "random", "tpe"}
+        Every combination, a random sample of them, or what a tree-structured Parzen estimator makes of the runs before
+        (Optuna: ``pip install 'jobnb[tpe]'``); it is asked for 16 runs at a time.
     n_trials : int, optional
-        How many runs a random search has in all; 100 by default. Of a space of lists no combination is run twice,
-        so that a smaller space is run whole.
+        How many runs a random or tpe search has in all; 100 by default. Of a space of lists no combination is run
+        twice, so that a smaller space is run whole. With a grid it is an error.
     seed : int, optional
-        Of the sampler: the same seed gives the same trials, whatever the workers. Drawn and recorded if not given.
+        The same seed gives the same trials, for any number of workers. Drawn and recorded if not given; the order of
+        a grid does not depend on it.
+    max_time : float or str, optional
+        Seconds, or ``"10m"``, from the job's start after which it completes with the runs it has. A run that is not
+        done a second later is ended and does not count.
     constraint : callable, optional
         ``lambda p: p.fast < p.slow``; combinations it refuses are not run.
     maximize : bool or list of bool, optional
@@ -237,7 +245,18 @@ def optimize(
     Returns
     -------
     Job
-        Its result is an `OptimizeResult` with ``best_params``, ``best_value``, ``trials`` and ``heatmap()``.
+        Its result is an `OptimizeResult` with ``best_params``, ``best_value``, ``trials``, ``heatmap()`` and
+        ``rerun_best()``; ``job.result(partial=True)`` gives the one of the runs so far, also after a cancel, and
+        ``job.finish()`` ends the search with them.
+
+    Raises
+    ------
+    UnknownName
+        No such parameter, objective or method.
+    UsageProblem
+        Options that contradict each other, or a space that cannot be searched in this way.
+    MissingPackage
+        ``tpe`` without Optuna.
     """
     return Submitter(options=Options()).optimize(
         strategy,
@@ -247,6 +266,7 @@ def optimize(
         method=method,
         n_trials=n_trials,
         seed=seed,
+        max_time=max_time,
         constraint=constraint,
         maximize=maximize,
         **engine,

@@ -43,6 +43,12 @@ class DataError(UsageProblem):
     code = "DATA_ERROR"
 
 
+class MissingPackage(JobnbError, ImportError):
+    """An optional package is not installed. Install it with `pip install 'jobnb[…]'`."""
+
+    code = "MISSING_PACKAGE"
+
+
 class Unpicklable(UsageProblem):
     """The function or one of its arguments cannot be sent to another process."""
 

@@ -155,7 +155,7 @@ class JobRecord:
     tags: tuple[str, ...] = ()
     #: What the card says was run: JSON values only.
     params: Mapping[str, Any] = field(default_factory=dict)
-    #: How the job is cut into tasks and folded: ``{"type": "single" | "map" | "grid", "items": n, …}``.
+    #: How the job is cut into tasks and folded: ``{"type": "single" | "map" | "grid" | …, "items": n, …}``.
     plan: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     snapshot: Mapping[str, Any] = field(default_factory=dict)
@@ -384,6 +384,16 @@ class Job:
     def cancel(self) -> bool:
         """Ask for the job to be stopped; return False if it had ended already."""
         return self._manager.cancel(self._id)
+
+    def finish(self) -> bool:
+        """Have a running search of parameters complete with the runs it has; return False if it had ended already.
+
+        Raises
+        ------
+        UsageProblem
+            The job is no search, or has not begun.
+        """
+        return self._manager.finish(self._id)
 
     def rerun(self, *, verify: bool = False, **changes: Any) -> Job:
         """Submit the same work again as a new job, with the same seed.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from jobnb import results, submission
 from jobnb.connection import Connection
 from jobnb.coroutines import Coroutines
+from jobnb.durations import seconds
 from jobnb.errors import (
     NotReproduced,
     UnknownName,
@@ -129,6 +130,7 @@ class JobManager(Connection, Coroutines):
         method: str = "grid",
         n_trials: int | None = None,
         seed: int | None = None,
+        max_time: float | str | None = None,
         constraint: Callable[[Any], bool] | None = None,
         maximize: bool | Sequence[bool | None] | None = None,
         data_name: str | None = None,
@@ -139,6 +141,7 @@ class JobManager(Connection, Coroutines):
 
         bars = door.bars(data, data_name)
         options = options or Options()
+        most = None if max_time is None else seconds(max_time, "max_time")
         seed = options.seed if seed is None else seed
         if seed is None and method != "grid":
             seed = secrets.randbelow(2**32)
@@ -160,8 +163,8 @@ class JobManager(Connection, Coroutines):
             "optimize",
             options if seed is None else options.merge(seed=seed),
             name=f"{what['strategy']} sweep on {bars.name}",
-            params=what,
-            plan={"type": work.trials.method, "items": work.count, "meta": work.meta()},
+            params=what if most is None else {**what, "max_time": most},
+            plan=work.plan(most),
             blobs=[work.data.key],
             source=strategy,
         )
@@ -242,6 +245,19 @@ class JobManager(Connection, Coroutines):
     def events(self, job_id: str) -> list[Event]:
         """Return a job's history: what happened, when, by whom and why; oldest first."""
         return self.store.jobs.events(job_id)
+
+    def finish(self, job_id: str) -> bool:
+        """Have a running search end with what it has; see `Job.finish`."""
+        job = self.record(job_id)
+        if job.plan.get("type") not in results.SEARCHES:
+            raise UsageProblem(f"job {job_id} is no search of parameters: it cannot end with what it has. Use cancel.")
+        if job.status.final:
+            return False
+        if not self.store.jobs.request_finish(job_id, submission.who()):
+            raise UsageProblem(f"job {job_id} has not begun and has nothing to end with. Use cancel.")
+        if self._thread is None:
+            self.daemon.ensure()
+        return True
 
     # Looking
 

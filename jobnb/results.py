@@ -9,7 +9,7 @@ from jobnb.errors import JobCancelled, JobFailed, JobnbError, UsageProblem
 from jobnb.job import JobRecord, Status
 
 #: Types of plans whose result is an `OptimizeResult`.
-SEARCHES = ("grid", "random")
+SEARCHES = ("grid", "random", "tpe")
 
 
 def check(job: JobRecord, *, partial: bool) -> None:
@@ -60,7 +60,7 @@ def load(plan: Mapping[str, Any], parts: Sequence[bytes]) -> Any:
     match plan.get("type"):
         case "map":
             return work.load_map(parts)
-        case "grid" | "random":
+        case "grid" | "random" | "tpe":
             from jobnb.research.optimize import load_sweep
 
             return load_sweep(plan["meta"], parts)

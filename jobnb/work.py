@@ -34,13 +34,16 @@ class Part:
 
     ``stop`` may be smaller than asked for: a Work ends early, between items, once ``budget`` seconds are
     used, so that a task stays short whatever an item costs. ``summary`` is small, JSON-able and made for
-    cards; the service folds the summaries of a job's parts without unpickling anything.
+    cards; the service folds the summaries of a job's parts without unpickling anything. ``carry`` is what the
+    job's later tasks have to know of this one: they get it from `jobnb.worker.context.carried`, if the job's plan
+    has generations.
     """
 
     stop: int
     result: bytes
     summary: Mapping[str, Any] | None = None
     failed: int = 0
+    carry: bytes | None = None
 
 
 class Work(Protocol):

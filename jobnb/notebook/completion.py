@@ -113,7 +113,7 @@ def _values(flag: str, space: namespace.Namespace) -> list[str]:
         case "--status":
             return [s.value for s in Status]
         case "--method":
-            return ["grid", "random"]
+            return ["grid", "random", "tpe"]
         case "--kind":
             return ["backtest", "optimize", "job", "map", "cell"]
         case "--code":

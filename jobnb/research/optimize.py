@@ -207,6 +207,18 @@ class OptimizeResult:
             made["error"] = [self.errors.get(int(i)) for i in self.indices]
         return pd.DataFrame(made)
 
+    @cached_property
+    def pareto(self) -> pd.DataFrame:
+        """The runs of which no other one is better in one objective and no worse in the others, as rows of `trials`.
+
+        Best in the first objective first. With one objective these are the best run and its equals.
+        """
+        missing = [name for name, _ in self.goals if name not in self.columns]
+        if missing:
+            return self.trials.iloc[:0]
+        signed = np.stack([self._column(name) * (1 if way else -1) for name, way in self.goals], axis=1)
+        return self.trials.iloc[front(signed)]
+
     def top(self, n: int = 5) -> pd.DataFrame:
         """Return the best ``n`` runs, best first, as rows of `trials`."""
         return self.trials.iloc[best(self._column(self.objective), n, maximize=self.maximize)]
@@ -320,7 +332,7 @@ class OptimizeResult:
     def _table(self) -> tuple[list[str], list[list[str]]]:
         if self.objective not in self.columns:
             return [], []
-        wanted = (self.objective, "sharpe_ratio", "total_return", "max_drawdown", "trades")
+        wanted = (*(name for name, _ in self.goals), "sharpe_ratio", "total_return", "max_drawdown", "trades")
         shown = [name for name in dict.fromkeys(wanted) if name in self.columns]
         rows = []
         for i in best(self._column(self.objective), 5, maximize=self.maximize):
@@ -350,6 +362,39 @@ class OptimizeResult:
         if len(self.space.varying) == 2 and self._best is not None:
             made.append(self.heatmap()._repr_html_())
         return "".join(made)
+
+
+def front(values: npt.NDArray[np.float64]) -> list[int]:
+    """Return the rows that no other row beats: at least as high everywhere and higher somewhere.
+
+    Parameters
+    ----------
+    values : array (n, k)
+        More is better; rows with a number that is not finite never count.
+
+    Returns
+    -------
+    list of int
+        Highest first column first; of equal rows all.
+
+    Examples
+    --------
+    >>> front(np.array([[1.0, 5.0], [3.0, 3.0], [2.0, 2.0], [5.0, 1.0], [np.nan, 9.0]]))
+    [3, 1, 0]
+    """
+    usable = np.flatnonzero(np.isfinite(values).all(axis=1))
+    # In this order a row can only be beaten by one before it.
+    order = usable[np.lexsort([-values[usable, column] for column in reversed(range(values.shape[1]))])]
+    kept = np.empty((0, values.shape[1]))
+    found: list[int] = []
+    for i in order.tolist():
+        row = values[i]
+        above = (kept >= row).all(axis=1)
+        if (above & (kept > row).any(axis=1)).any():
+            continue
+        found.append(i)
+        kept = np.vstack([kept, row])
+    return found
 
 
 def _short(value: object) -> str:

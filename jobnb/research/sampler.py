@@ -1,7 +1,8 @@
-"""Which parameters a search tries, by the number of the trial: all combinations of a grid, or a random sample.
+"""Which parameters a search tries, by the number of the trial: a grid, a random sample, or what a sampler proposes.
 
-The front door draws them once, so that a seed gives the same trials for any number of workers; children only look
-them up. Walk-forward, which searches within a child, calls `jobnb.research.sweep.search` with the same `Search`:
+The front door draws what can be drawn, so that a seed gives the same trials for any number of workers; children look
+them up, or ask `jobnb.research.tpe` for the next generation. Walk-forward, which searches within a child, calls
+`jobnb.research.sweep.search` with the same `Search`:
 
 >>> from jobnb.research.sample import goog
 >>> from jobnb.research.bars import Bars
@@ -22,25 +23,30 @@ them up. Walk-forward, which searches within a child, calls `jobnb.research.swee
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.errors import UsageProblem, unknown
+from jobnb.errors import BlobMissing, UsageProblem, unknown
+from jobnb.research import tpe
 from jobnb.research.interval import Interval
 from jobnb.research.space import ParameterSpace, Point, satisfies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobnb.research.goal import Goal
+
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 
+Constraint = Callable[[Point], object] | None
+
 #: How parameters can be searched.
-METHODS: Final = ("grid", "random")
+METHODS: Final = ("grid", "random", "tpe")
 #: Trials of a search that is not told how many.
 TRIALS: Final = 100
 #: A space of at most so many combinations is listed, to sample it; a larger one is drawn from.
@@ -64,9 +70,12 @@ class Search:
         Number of trials.
     numbers : array of int64, optional
         Of a grid that a constraint has thinned: the combinations.
-    points : array (count, len(space.names)) of float64, optional
-        Of a random sample: the points, in the order of the trials.
+    points : array (n, len(space.names)) of float64, optional
+        Of a random sample: the points, in the order of the trials. Of a search that learns: those of the trials
+        before it has anything to learn from.
     seed : int, optional
+    constraint : callable, optional
+        Of a search that learns: what its proposals have to satisfy.
     """
 
     space: ParameterSpace
@@ -75,6 +84,8 @@ class Search:
     numbers: Whole | None = None
     points: Floats | None = None
     seed: int | None = None
+    constraint: Constraint = None
+    _asked: dict[int, Floats] = field(default_factory=dict, repr=False)
 
     @classmethod
     def make(
@@ -84,14 +95,14 @@ class Search:
         *,
         n_trials: int | None = None,
         seed: int | None = None,
-        constraint: Callable[[Point], object] | None = None,
+        constraint: Constraint = None,
     ) -> Search:
         """Choose the trials.
 
         Parameters
         ----------
         space : ParameterSpace
-        method : {"grid", "random"}
+        method : {"grid", "random", "tpe"}
         n_trials : int, optional
             How many in all, 100 by default; not for a grid. A space of lists has no trial twice: of one that is
             smaller than ``n_trials`` each combination is tried, in random order.
@@ -107,17 +118,24 @@ class Search:
             nothing, or nearly nothing.
         UnknownName
             ``UNKNOWN_NAME``: there is no such method.
+        MissingPackage
+            ``MISSING_PACKAGE``: ``tpe`` without Optuna.
         """
         if method not in METHODS:
             raise unknown("method", method, METHODS)
         if method == "grid":
             return cls._grid(space, n_trials, constraint)
         wanted = TRIALS if n_trials is None else _counted(n_trials)
-        points = draw(space, wanted, 0 if seed is None else seed, constraint)
-        return cls(space=space, method=method, count=len(points), points=points, seed=seed)
+        seed = 0 if seed is None else seed
+        points = draw(space, wanted, seed, constraint)
+        search = cls(space=space, method=method, count=len(points), points=points, seed=seed)
+        if method == "random":
+            return search
+        tpe.available()
+        return replace(search, points=points[: tpe.GENERATION], constraint=constraint)
 
     @classmethod
-    def _grid(cls, space: ParameterSpace, n_trials: int | None, constraint: Callable[[Point], object] | None) -> Search:
+    def _grid(cls, space: ParameterSpace, n_trials: int | None, constraint: Constraint) -> Search:
         if space.continuous:
             name = space.continuous[0]
             raise UsageProblem(
@@ -139,14 +157,53 @@ class Search:
             numbers = None
         return cls(space=space, count=space.count if numbers is None else len(numbers), numbers=numbers)
 
-    def each(self, start: int, stop: int) -> Iterator[Mapping[str, object]]:
-        """Yield the parameters of the trials ``[start, stop)``."""
-        if self.points is not None:
-            return self.space.each_point(self.points[start:stop])
+    @property
+    def generation(self) -> int | None:
+        """How many trials are chosen at once from what those before gave; None where nothing is learned."""
+        return tpe.GENERATION if self.method == "tpe" else None
+
+    def end(self, start: int, stop: int) -> int:
+        """Return how far trials may be run from ``start`` on before more has to be known."""
+        size = self.generation
+        return min(stop, self.count) if size is None else min(stop, self.count, (start // size + 1) * size)
+
+    def chosen(self, start: int, stop: int, goals: Sequence[Goal], past: Callable[[], tpe.Past]) -> Floats | None:
+        """Return the points of the trials ``[start, stop)``, which are of one generation; None for a grid.
+
+        Parameters
+        ----------
+        start, stop : int
+        goals : sequence of Goal
+        past : callable
+            Returns what at least all earlier generations gave; asked only where that matters.
+        """
+        if self.points is None or stop <= len(self.points):
+            return None if self.points is None else self.points[start:stop]
+        first = start - start % tpe.GENERATION
+        points = self._asked.get(first)
+        if points is None:
+            known = past()
+            known = replace(known, points=known.points[:first], values=known.values[:first])
+            if len(known.points) < first:
+                raise BlobMissing(f"what the trials before {first:,} gave is missing; run the job again")
+            count = min(tpe.GENERATION, self.count - first)
+            points = tpe.generation(
+                self.space, known, count, seed=self.seed or 0, goals=goals, constraint=self.constraint
+            )
+            self._asked.clear()
+            self._asked[first] = points
+        return points[start - first : stop - first]
+
+    def each(self, start: int, stop: int, points: Floats | None = None) -> Iterator[Mapping[str, object]]:
+        """Yield the parameters of the trials ``[start, stop)``, whose points `chosen` returned."""
+        if points is None and self.points is not None:
+            points = self.points[start:stop]
+        if points is not None:
+            return self.space.each_point(points)
         return self.space.each(range(start, stop) if self.numbers is None else self.numbers[start:stop])
 
 
-def draw(space: ParameterSpace, count: int, seed: int, constraint: Callable[[Point], object] | None = None) -> Floats:
+def draw(space: ParameterSpace, count: int, seed: int, constraint: Constraint = None) -> Floats:
     """Draw points at random, each once where the space is one of lists.
 
     Parameters
@@ -192,6 +249,22 @@ def draw(space: ParameterSpace, count: int, seed: int, constraint: Callable[[Poi
                 f"where {count:,} are wanted; narrow the ranges instead"
             )
     return np.array(found).reshape(len(found), len(space.names))
+
+
+def another(
+    space: ParameterSpace, known: Collection[bytes], rng: np.random.Generator, constraint: Constraint = None
+) -> Floats:
+    """Draw one point that is not among the known ones, if there is any."""
+    if not space.continuous and space.count <= LISTED:
+        for i in rng.permutation(space.count).tolist():
+            point = space.points(np.array([i]))[0]
+            if point.tobytes() not in known and (constraint is None or satisfies(constraint, space.params(i))):
+                return np.asarray(point)
+    for _ in range(VAIN):
+        point = scaled(space, rng.random((1, len(space.names))))[0]
+        if point.tobytes() not in known and (constraint is None or satisfies(constraint, space.at(point.tolist()))):
+            return np.asarray(point)
+    raise UsageProblem("no other choice of parameters that satisfies the constraint is found by drawing")
 
 
 def _size(space: ParameterSpace) -> float:

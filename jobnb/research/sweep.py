@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -27,6 +28,7 @@ from jobnb.research.options import EngineOptions
 from jobnb.research.sampler import Search
 from jobnb.research.space import ParameterSpace
 from jobnb.research.strategy import Strategy, maker
+from jobnb.research.tpe import Past
 from jobnb.research.tracks import Tracks
 from jobnb.work import Part, Report
 
@@ -135,12 +137,27 @@ class SweepWork:
             "data": {"name": str(self.data.meta.get("name", "data")), "bars": self.data.meta.get("bars")},
         }
 
+    def plan(self, max_time: float | None = None) -> dict[str, object]:
+        """Return how the service cuts the job: see `jobnb.service.plans`.
+
+        Parameters
+        ----------
+        max_time : float, optional
+            Seconds after which the search ends with what it has.
+        """
+        said = {"generation": self.trials.generation, "max_time": max_time}
+        more = {name: value for name, value in said.items() if value is not None}
+        return {"type": self.trials.method, "items": self.count, **more, "meta": self.meta()}
+
     def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
         """Run the trials ``[start, stop)``, fewer if the budget is used up; at least one."""
         bars = self.data.load()
+        stop = self.trials.end(start, stop)
+        points = self.trials.chosen(start, stop, self.goals, _carried)
+        # From here on: choosing the trials is no reason to run fewer of them.
         clock = _Clock(budget, report)
         errors: dict[int, str] = {}
-        params = self.trials.each(start, stop)
+        params = self.trials.each(start, stop, points)
         tracks: Tracks | None = None
         if is_foreign(self.strategy):
             columns, values = _run_foreign(self.strategy, bars, params, self.goals, clock.tick, errors)
@@ -151,33 +168,50 @@ class SweepWork:
             columns, values = _run_strategy(
                 own, bars, params, stop - start, evaluator, None, clock.tick, errors, tracks
             )
-        columns, values = scored(self.goals, columns, values, lambda place, error: _note(errors, place, error))
+        columns, values = scored(self.goals, columns, values, partial(_note, errors))
         done = len(values)
-        numbers, points = self.trials.numbers, self.trials.points
+        numbers = self.trials.numbers
         part = SweepPart(
             start=start,
             columns=columns,
             values=values,
             indices=None if numbers is None else numbers[start : start + done],
             errors=errors,
-            points=None if points is None else points[start : start + done],
+            points=None if points is None else points[:done],
         )
         if tracks is not None:
             found = best(values[:, columns.index(self.objective)], 1, maximize=self.maximize)
-            part = replace(
-                part, arrays=tracks.arrays(part.index, found[0] if found else None, self._again(bars, start))
-            )
-        return Part(stop=start + done, result=part.to_bytes(), summary=digest(self, part), failed=len(errors))
+            again = self._again(bars, start, points)
+            part = replace(part, arrays=tracks.arrays(part.index, found[0] if found else None, again))
+        carry: bytes | None = None
+        if self.trials.generation is not None and points is not None:
+            carry = Past(start=start, points=points[:done], values=_objectives(self.goals, columns, values)).to_bytes()
+        summary = digest(self, part)
+        return Part(stop=start + done, result=part.to_bytes(), summary=summary, failed=len(errors), carry=carry)
 
-    def _again(self, bars: Bars, start: int) -> Callable[[int], Targets]:
+    def _again(self, bars: Bars, start: int, points: Floats | None) -> Callable[[int], Targets]:
         """Return what asks the strategy once more for the targets of a run, by its place from ``start`` on."""
         own = cast(type[Strategy], self.strategy)
 
         def again(place: int) -> Targets:
-            params = dict(next(iter(self.trials.each(start + place, start + place + 1))))
+            at = start + place
+            one = self.trials.each(at, at + 1, None if points is None else points[place : place + 1])
+            params = dict(next(iter(one)))
             return targets(maker(own)(params).positions(bars), bars, own.name, Evaluator(bars, self.options).most)
 
         return again
+
+
+def _carried() -> Past:
+    from jobnb.worker.context import carried
+
+    return Past.from_bytes(carried())
+
+
+def _objectives(goals: Sequence[Goal], columns: Sequence[str], values: Floats) -> Floats:
+    """Return the columns of the goals; NaN for one that no run has."""
+    places = [columns.index(goal.name) if goal.name in columns else None for goal in goals]
+    return np.stack([np.full(len(values), np.nan) if i is None else values[:, i] for i in places], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -194,9 +228,12 @@ class Found:
         In the order of the trials; NaN in failed ones.
     errors : dict
         Number of the trial to message, of the failed ones.
+    points : array or None
+        What was tried, if not a grid; see `ParameterSpace`.
     """
 
     trials: Search
+    points: Floats | None = None
     goals: tuple[Goal, ...]
     columns: tuple[str, ...]
     values: Floats
@@ -219,7 +256,8 @@ class Found:
 
     def params(self, i: int) -> dict[str, object]:
         """Return the parameters of a trial."""
-        return dict(next(iter(self.trials.each(i, i + 1))))
+        points = None if self.points is None else self.points[i : i + 1]
+        return dict(next(iter(self.trials.each(i, i + 1, points))))
 
 
 def search(
@@ -251,16 +289,40 @@ def search(
     """
     wanted = goals(objective, maximize, foreign=is_foreign(strategy))
     within = bars if window is None else bars.cut(window)
-    errors: dict[int, str] = {}
-    params = trials.each(0, trials.count)
-    if is_foreign(strategy):
-        columns, values = _run_foreign(strategy, within, params, wanted, _forever, errors)
-    else:
+    if not is_foreign(strategy):
         evaluator = evaluator or Evaluator(within, options or EngineOptions())
-        own = cast(type[Strategy], strategy)
-        columns, values = _run_strategy(own, bars, params, trials.count, evaluator, window, _forever, errors)
-    columns, values = scored(wanted, columns, values, lambda place, error: _note(errors, place, error))
-    return Found(trials=trials, goals=wanted, columns=columns, values=values, errors=errors)
+    chosen: list[Floats] = []
+    parts: list[tuple[tuple[str, ...], Floats]] = []
+    errors: dict[int, str] = {}
+
+    def past() -> Past:
+        values = [_objectives(wanted, columns, values) for columns, values in parts]
+        return Past(points=np.concatenate(chosen), values=np.concatenate(values))
+
+    at = 0
+    while at < trials.count:
+        stop = trials.end(at, trials.count)
+        points = trials.chosen(at, stop, wanted, past)
+        params = trials.each(at, stop, points)
+        wrong: dict[int, str] = {}
+        if evaluator is None:
+            part = _run_foreign(strategy, within, params, wanted, _forever, wrong)
+        else:
+            own = cast(type[Strategy], strategy)
+            part = _run_strategy(own, bars, params, stop - at, evaluator, window, _forever, wrong)
+        parts.append(scored(wanted, *part, partial(_note, wrong)))
+        errors.update({at + place: message for place, message in wrong.items()})
+        if points is not None:
+            chosen.append(points)
+        at = stop
+    names = tuple(dict.fromkeys(name for columns, _ in parts for name in columns))
+    values = np.full((trials.count, len(names)), np.nan)
+    at = 0
+    for columns, part_values in parts:
+        values[at : at + len(part_values), [names.index(name) for name in columns]] = part_values
+        at += len(part_values)
+    points = np.concatenate(chosen) if chosen else None
+    return Found(trials=trials, points=points, goals=wanted, columns=names, values=values, errors=errors)
 
 
 def _forever(done: int) -> bool:

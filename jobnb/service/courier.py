@@ -261,6 +261,7 @@ class Courier:
             topic=self.topic,
             versions={"python": platform.python_version(), "cloudpickle": cloudpickle.__version__}
             | {str(k): str(v) for k, v in dict(snapshot.get("versions", {})).items()},
+            carried=tuple(self.store.tasks.carried(job.id)) if job.plan.get("generation") else (),
         )
         known = self._data.setdefault(job.id, {})
         if not shared:

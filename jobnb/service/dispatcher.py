@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobnb.errors import HomeNotWritable, LeaseLost, StoreError
-from jobnb.job import JobRecord, Status
+from jobnb.job import JobRecord, Status, utcnow
 from jobnb.service.choice import Candidate, choose
 from jobnb.service.cluster import Cluster, ClusterLost
 from jobnb.service.courier import Courier, Ended, Inbox, Lost, Message
@@ -42,6 +42,8 @@ IDLE_COUNT_SECONDS = 5.0
 NEVER_BEGAN_SECONDS = 0.3
 #: After a cancel, beyond the grace, a task that is not reported dead is given up.
 GIVE_UP_SECONDS = 5.0
+#: A search that ends with what it has waits so long for the tasks that are out.
+FINISH_SECONDS = 1.0
 #: Pause after the store could not be written.
 STORE_PAUSE_SECONDS = 0.5
 #: A call that took no longer, the last time one of that name ended, may be sent ahead, behind one that runs.
@@ -155,6 +157,7 @@ class Dispatcher:
                     active_at = now
                 if news:
                     self._look_for_cancels()
+                    self._look_for_finishes()
                 self._wake_delayed()
                 self._end_the_late(now)
                 self._give_up_on_the_dead(now)
@@ -285,6 +288,10 @@ class Dispatcher:
             ledger.ends_at = self.monotonic() + float(timeout)
         if ledger.single:
             ledger.pace = self._ahead(ledger.job)
+        most = ledger.job.plan.get("max_time")
+        if most is not None:
+            started = ledger.job.started_at or utcnow()
+            ledger.finish_at = self.monotonic() + float(most) - (utcnow() - started).total_seconds()
         self._ledgers[ledger.job.id] = ledger
         self._order += 1
         self._orders[ledger.job.id] = self._order
@@ -417,7 +424,7 @@ class Dispatcher:
     def _conclude(self, ledger: Ledger) -> None:
         """Close the books of a job that is over; stop the other tasks of one that is going to be."""
         if ledger.outcome() is None:
-            if ledger.ending is not None:
+            if ledger.ending is not None and not ledger.early:
                 self._stop_tasks(ledger)
             return
         if ledger.single and ledger.pace is not None:
@@ -441,8 +448,21 @@ class Dispatcher:
                 ledger.end(Status.CANCELLED)
                 self._finish_if_over(ledger)
 
+    def _look_for_finishes(self) -> None:
+        for job in self.store.tasks.finish_requests(self._name):
+            ledger = self._ledgers.get(job)
+            if ledger is not None:
+                ledger.finish_early("finish")
+                self._finish_if_over(ledger)
+
     def _end_the_late(self, now: float) -> None:
         for ledger in list(self._ledgers.values()):
+            if ledger.finish_at is not None and now > ledger.finish_at:
+                if ledger.ending is None:
+                    ledger.finish_early("max_time")
+                    self._finish_if_over(ledger)
+                elif ledger.early and now > ledger.finish_at + FINISH_SECONDS:
+                    self._stop_tasks(ledger)
             if ledger.ends_at is not None and now > ledger.ends_at and ledger.ending is None:
                 timeout = float(ledger.job.options["timeout"])
                 ledger.end(

@@ -79,6 +79,10 @@ class Ledger:
     most: int | None = None
     #: Monotonic time after which a job of many tasks has run too long.
     ends_at: float | None = None
+    #: Monotonic time after which it ends with what it has.
+    finish_at: float | None = None
+    #: Why it ends with what it has: ``max_time`` or ``finish``.
+    early: str = ""
     #: Monotonic time of its last sign of life.
     heard_at: float = field(default_factory=time.monotonic)
     #: Something changed that viewers should see, not yet written.
@@ -149,8 +153,16 @@ class Ledger:
 
     @property
     def open(self) -> bool:
-        """True while there is something to hand out."""
-        return bool(self.pending) and self.ending is None
+        """True while there is something to hand out now."""
+        return bool(self.pending) and self.ending is None and self.pending[0][0] < self._horizon()
+
+    def _horizon(self) -> int:
+        """Return the item before which items may be handed out now."""
+        items = self.job.items
+        if "generation" not in self.job.plan:
+            return items
+        undone = [*self.delayed, *(out.start for out in self.running.values()), *(start for start, _ in self.pending)]
+        return plans.horizon(self.job.plan, min(undone, default=items), items)
 
     @property
     def short(self) -> bool:
@@ -167,11 +179,17 @@ class Ledger:
         """
         if not self.open:
             return None
-        size = plans.cut(self.job.plan, left=count(self.pending), slots=slots, pace=self.pace)
-        span, self.pending = take(self.pending, size.items if self.most is None else min(size.items, self.most))
+        end = self._horizon()
+        left = count([(start, min(stop, end)) for start, stop in self.pending if start < end])
+        size = plans.cut(self.job.plan, left=left, slots=slots, pace=self.pace)
+        most = min(size.items, left, end - self.pending[0][0])
+        span, self.pending = take(self.pending, most if self.most is None else min(most, self.most))
         task, self.next_task = self.next_task, self.next_task + 1
         self.running[task] = Running(start=span[0], stop=span[1], attempt=self.attempt)
-        return task, span, size.budget
+        budget = size.budget
+        if self.finish_at is not None and budget is not None:
+            budget = min(budget, max(self.finish_at - time.monotonic(), plans.LEAST_SECONDS))
+        return task, span, budget
 
     def heard(self, task: int, *, done: int, progress: tuple[float, float, str] | None) -> None:
         """Note what a running task says of itself."""
@@ -296,6 +314,14 @@ class Ledger:
         """Decide how the job ends; the first decision stands. Nothing more is handed out."""
         if self.ending is None:
             self.ending = Ending(status=status, error=error)
+
+    def finish_early(self, why: str) -> None:
+        """Decide that the job completes with what there is; what is out may come back."""
+        if self.ending is None:
+            self.ending = Ending(status=Status.COMPLETED)
+            self.early = why
+            self.finish_at = time.monotonic()
+            self.summary = {**(self.summary or {}), "stopped": why}
 
     def outcome(self) -> Ending | None:
         """Return how the job has ended, or None while a task is out or left."""

@@ -1,8 +1,9 @@
 """How a job is cut into tasks, and how what they say is folded into one summary. Pure decisions, no I/O.
 
-A plan is JSON in the job's row: ``{"type": "single" | "map" | "grid" | "random", "items": n}``. Tasks are kept
-short by a time budget, not by a guess: a child that has used it up ends between two items and the rest is handed out
-again.
+A plan is JSON in the job's row: ``{"type": "single" | "map" | "grid" | "random" | "tpe", "items": n}``, perhaps with
+``generation`` (items that may be out at a time) and ``max_time`` (seconds after which it ends with what it has). Tasks
+are kept short by a time budget, not by a guess: a child that has used it up ends between two items and the rest is
+handed out again.
 """
 
 from __future__ import annotations
@@ -61,6 +62,28 @@ def cut(plan: Mapping[str, Any], *, left: int, slots: int, pace: float | None) -
     return Cut(items=min(share, fitting, left), budget=2 * TASK_SECONDS)
 
 
+def horizon(plan: Mapping[str, Any], first: int, items: int) -> int:
+    """Return the item before which items may be handed out now.
+
+    A plan with a ``generation`` hands out that many at a time: those after them are chosen from what they give.
+
+    Parameters
+    ----------
+    plan : mapping
+    first : int
+        The first item that is not done.
+    items : int
+        How many there are.
+
+    Examples
+    --------
+    >>> horizon({"generation": 16}, 20, 100), horizon({"generation": 16}, 98, 100), horizon({}, 20, 100)
+    (32, 100, 100)
+    """
+    size = int(plan.get("generation") or 0)
+    return min(items, (first // size + 1) * size) if size else items
+
+
 def blend(pace: float | None, seconds: float, items: int) -> float | None:
     """Return the pace after a task of ``items`` items took ``seconds``; recent tasks count for more."""
     if items <= 0:
@@ -72,14 +95,15 @@ def blend(pace: float | None, seconds: float, items: int) -> float | None:
 def fold_sweep(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[str, Any]:
     """Fold the summary of one task of a sweep into the job's, and follow the best value."""
     trail = list((total or {}).get("trail", ()))
-    bare = {k: v for k, v in total.items() if k != "trail"} if total else None
+    bare = {k: v for k, v in total.items() if k not in ("trail", "stopped")} if total else None
     folded = dict(fold(bare, dict(part)))
     best = (folded.get("best") or {}).get("value")
     if best is not None:
         trail.append(best)
     if len(trail) > TRAIL_POINTS:
         trail = trail[:-1:2] + trail[-1:]
-    return {**folded, "trail": trail}
+    kept = {"stopped": total["stopped"]} if total and "stopped" in total else {}
+    return {**folded, "trail": trail, **kept}
 
 
 def replace(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,6 +114,7 @@ def replace(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[st
 _FOLDS: Mapping[str, Callable[[Mapping[str, Any] | None, Mapping[str, Any]], dict[str, Any]]] = {
     "grid": fold_sweep,
     "random": fold_sweep,
+    "tpe": fold_sweep,
 }
 
 

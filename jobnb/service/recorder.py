@@ -166,7 +166,14 @@ class Recorder:
         fresh = Ledger.of(job, self.store.tasks.of(job.id))
         for task, out in fresh.running.items():
             fresh.running[task] = replace(ledger.running.get(task, out))
-        return replace(fresh, pace=ledger.pace, ending=fresh.ending or ledger.ending, ends_at=ledger.ends_at)
+        return replace(
+            fresh,
+            pace=ledger.pace,
+            ending=fresh.ending or ledger.ending,
+            ends_at=ledger.ends_at,
+            finish_at=ledger.finish_at,
+            early=ledger.early,
+        )
 
     def _keep(self, message: Ended) -> Kept:
         result = message.outcome.result
@@ -195,6 +202,7 @@ class Recorder:
             finished_at=outcome.finished_at or None,
             artifacts=outcome.artifacts,
             retry_at=retry_at,
+            carry=outcome.carry,
         )
 
     def _book(self, ledger: Ledger, message: Ended | Lost) -> None:
@@ -226,6 +234,8 @@ class Recorder:
         if ending is None:
             return False
         self.store.tasks.trim_log(ledger.job.id)
+        if ledger.early:
+            self.store.tasks.update(ledger.job.id, summary=ledger.summary)
         if ending.status is Status.RETRYING:
             self.store.tasks.put_off(
                 ledger.job.id, retry_at=ending.retry_at, timeout=ending.timeout, error=ending.error
@@ -267,6 +277,7 @@ def _unstorable(message: Ended, error: Exception) -> Any:
         log=(),
         artifacts=(),
         worker="",
+        carry=None,
         error={
             "code": "OUTCOME_UNSTORABLE",
             "type": type(error).__name__,

@@ -189,9 +189,9 @@ class Jobs:
 
     def _adopt(self, job_id: str, old: str) -> None:
         self._db.rows(
-            "INSERT INTO tasks (job, task, start, stop, attempt, epoch, state, worker, result, result_sha, started_at, "
-            "finished_at) SELECT ?, task, start, stop, attempt, epoch, state, worker, result, result_sha, started_at, "
-            "finished_at FROM tasks WHERE job = ? AND state = 'completed'",
+            "INSERT INTO tasks (job, task, start, stop, attempt, epoch, state, worker, result, result_sha, carry, "
+            "started_at, finished_at) SELECT ?, task, start, stop, attempt, epoch, state, worker, result, result_sha, "
+            "carry, started_at, finished_at FROM tasks WHERE job = ? AND state = 'completed'",
             (job_id, old),
         )
         self._db.rows(
@@ -369,6 +369,18 @@ class Jobs:
                 self._db.rows("UPDATE jobs SET status = 'cancelled', finished_at = ? WHERE id = ?", (now, job_id))
                 self.event(job_id, "cancelled", who, "it had not started")
         return True
+
+    def request_finish(self, job_id: str, who: str) -> bool:
+        """Ask for a job to end with what it has; False if it is final, or has not begun."""
+        with self._db.writing():
+            row = self._db.row(
+                "UPDATE jobs SET finish_requested = 1 WHERE id = ? AND finished_at IS NULL AND started_at IS NOT NULL "
+                "RETURNING id",
+                (job_id,),
+            )
+            if row is not None:
+                self.event(job_id, "finish requested", who)
+        return row is not None
 
     def retry_now(self, job_id: str, who: str) -> bool:
         """Make a retrying job's next attempt due at once; False if it is not waiting for one."""

@@ -145,5 +145,12 @@ CREATE INDEX events_warnings ON events (at) WHERE event IN ('stuck', 'failure ra
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 """
 
+V3 = """
+-- What later tasks of the job have to know of a finished one.
+ALTER TABLE tasks ADD COLUMN carry BLOB;
+-- A search that is to end with what it has.
+ALTER TABLE jobs ADD COLUMN finish_requested INTEGER NOT NULL DEFAULT 0;
+"""
+
 #: ``MIGRATIONS[n]`` takes a store from version n to n + 1. Never edit one that was released: add the next.
-MIGRATIONS: tuple[str, ...] = (V1, V2)
+MIGRATIONS: tuple[str, ...] = (V1, V2, V3)

@@ -104,6 +104,11 @@ class Tasks:
         sql = "SELECT id FROM jobs WHERE cluster = ? AND status = 'running' AND cancel_requested = 1"
         return [str(row[0]) for row in self._db.rows(sql, (cluster,))]
 
+    def finish_requests(self, cluster: str) -> list[str]:
+        """Return the ids of running jobs that are to end with what they have."""
+        sql = "SELECT id FROM jobs WHERE cluster = ? AND status = 'running' AND finish_requested = 1"
+        return [str(row[0]) for row in self._db.rows(sql, (cluster,))]
+
     def start_job(self, job_id: str) -> bool:
         """Make a waiting job running; False if it is not waiting any more. Call inside `fenced`."""
         row = self._db.row(
@@ -197,6 +202,7 @@ class Tasks:
         finished_at: int | None = None,
         artifacts: Iterable[tuple[str, bytes]] = (),
         retry_at: int | None = None,
+        carry: bytes | None = None,
     ) -> bool:
         """Record how a task ended, once: False if that is recorded already. Call inside `fenced`.
 
@@ -206,7 +212,7 @@ class Tasks:
         inline, sha = kept
         row = self._db.row(
             "UPDATE tasks SET state = ?, stop = CASE WHEN ?1 = 'completed' THEN ? ELSE stop END, result = ?, "
-            "result_sha = ?, error = ?, worker = ?, started_at = ?, finished_at = ?, retry_at = ? "
+            "result_sha = ?, error = ?, worker = ?, started_at = ?, finished_at = ?, retry_at = ?, carry = ? "
             "WHERE job = ? AND task = ? AND state = 'running' RETURNING start",
             (
                 state,
@@ -218,6 +224,7 @@ class Tasks:
                 started_at,
                 finished_at or self._clock(),
                 retry_at,
+                carry,
                 job_id,
                 task,
             ),
@@ -349,6 +356,11 @@ class Tasks:
                     "Run the job again: job.rerun()."
                 ) from error
         return found
+
+    def carried(self, job_id: str) -> list[bytes]:
+        """Return what the completed tasks left for later ones, in the order of their items."""
+        sql = "SELECT carry FROM tasks WHERE job = ? AND state = 'completed' AND carry IS NOT NULL ORDER BY start"
+        return [bytes(row[0]) for row in self._db.rows(sql, (job_id,))]
 
     def attempts(self, job_id: str) -> list[Attempt]:
         """Return every attempt at every task, oldest first."""

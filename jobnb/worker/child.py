@@ -153,6 +153,7 @@ class Child:
                     result=part.result,
                     summary=None if part.summary is None else dict(part.summary),
                     failed=int(part.failed),
+                    carry=part.carry,
                 )
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is an outcome
             end["error"] = failure.describe(error, cwd=about["cwd"]).as_map()

@@ -181,6 +181,8 @@ class JobContext:
         self.seed: int | None = None if seed is None else int(str(seed))
         self.start = int(str(about["start"]))
         self.stop = int(str(about["stop"]))
+        left = about.get("carried")
+        self._carried: tuple[bytes, ...] = tuple(left) if isinstance(left, list | tuple) else ()
         self._meter = meter
         self._send = send
         self._cluster = cluster
@@ -274,6 +276,11 @@ def current() -> JobContext | None:
     True
     """
     return _current
+
+
+def carried() -> tuple[bytes, ...]:
+    """Return what finished tasks of this job left for later ones (`jobnb.work.Part.carry`); nothing outside a job."""
+    return () if _current is None else _current._carried
 
 
 def client() -> JobClient:

@@ -101,6 +101,8 @@ class TaskRequest(_Wire):
         The Dask event topic for live updates; empty for none.
     versions
         Python and package versions of the submitter, for example ``{"python": "3.11.7"}``.
+    carried
+        What finished tasks of the job left for later ones, in the order of their items.
     """
 
     job: str
@@ -123,6 +125,7 @@ class TaskRequest(_Wire):
     receipt_path: str | None = None
     topic: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    carried: tuple[bytes, ...] = ()
 
     @property
     def key(self) -> str:
@@ -184,6 +187,8 @@ class TaskOutcome(_Wire):
         µs UTC.
     max_rss
         Bytes, the highest of the child's life so far.
+    carry
+        What later tasks of the job have to know of this one.
     """
 
     job: str
@@ -207,3 +212,4 @@ class TaskOutcome(_Wire):
     pid: int = 0
     cpu_seconds: float = 0.0
     max_rss: int = 0
+    carry: bytes | None = None

@@ -314,6 +314,7 @@ class Supervision:
             result=end.get("result") if done else None,
             summary=end.get("summary") if done else None,
             failed=end.get("failed", 0) if done else 0,
+            carry=end.get("carry") if done else None,
             error=None if error is None else error.as_map(),
             log=self._ring.lines(),
             log_dropped=self._ring.dropped,
