@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jobnb.api import optimize as optimize
     from jobnb.api import options as options
     from jobnb.api import panel as panel
+    from jobnb.api import parallel as parallel
     from jobnb.api import purge as purge
     from jobnb.api import stats as stats
     from jobnb.api import submit as submit
@@ -67,6 +68,7 @@ _HOMES = {
         "optimize",
         "options",
         "panel",
+        "parallel",
         "purge",
         "stats",
         "submit",

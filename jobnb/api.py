@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,12 @@ class Submitter:
         """Run a function over many items as one job; see `jobnb.map`."""
         return get_job_manager().map(fn, items, self.options)
 
+    def parallel(self, n_jobs: int = -1) -> AbstractContextManager[builtins.list[Job]]:
+        """Run what joblib does in a ``with`` block as jobs; see `jobnb.parallel`."""
+        from jobnb import backend
+
+        return backend.parallel(get_job_manager(), self.options, n_jobs)
+
     def backtest(self, strategy: Callable[..., Any], data: pd.DataFrame | Bars, **params: Any) -> Job:
         """Run one backtest as a job; see `jobnb.backtest`."""
         return get_job_manager().backtest(strategy, data, params, self.options)
@@ -92,6 +99,41 @@ class Submitter:
             maximize=maximize,
             **engine,
         )
+
+
+def parallel(n_jobs: int = -1) -> AbstractContextManager[builtins.list[Job]]:
+    """Run what joblib does in this block as jobs: each call of a `joblib.Parallel`, scikit-learn's too, is one job.
+
+    Parameters
+    ----------
+    n_jobs : int, default -1
+        For those who do not say it themselves: -1 for every place of the cluster. With ``n_jobs=1`` joblib calls the
+        function here, without a job. The number does not limit how many places a job uses.
+
+    Returns
+    -------
+    context manager
+        Yields the list of the jobs so far. Say name, priority, timeout and so on by
+        ``jobnb.options(name="search").parallel()``.
+
+    Notes
+    -----
+    All calls are collected before the job begins (``pre_dispatch`` and ``batch_size`` do not matter), and with
+    ``return_as="generator"`` it begins when the first result is asked for. Large arrays are stored once and mapped into
+    memory; what a call writes into them stays its own. A `Parallel` inside a call runs one call after the other.
+
+    The first call that raises ends the job, and its exception is raised here, without further attempts unless
+    ``retry`` says so. An interrupt here cancels the job; one that is cancelled on its card raises `JobCancelled` here.
+    ``require="sharedmem"`` uses threads, as always.
+
+    Examples
+    --------
+    >>> from joblib import Parallel, delayed
+    >>> with parallel() as jobs:
+    ...     Parallel(n_jobs=1)(delayed(abs)(x) for x in (-1, 2))
+    [1, 2]
+    """
+    return Submitter(options=Options()).parallel(n_jobs)
 
 
 def options(**said: Any) -> Submitter:
@@ -131,7 +173,7 @@ def options(**said: Any) -> Submitter:
     Returns
     -------
     Submitter
-        With ``submit``, ``map``, ``backtest`` and ``optimize``.
+        With ``submit``, ``map``, ``parallel``, ``backtest`` and ``optimize``.
 
     Examples
     --------

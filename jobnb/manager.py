@@ -76,8 +76,18 @@ class JobManager(Connection, Coroutines):
         shown = params if params is not None else shown_arguments(args, kwargs or {})
         return self._accept(work, kind, options or Options(), name=_name(fn), params=shown, source=fn)
 
-    def map(self, fn: Callable[..., Any], items: Iterable[Any], options: Options | None = None) -> Job:
-        """Run a function over many items as one job; see `jobnb.map`."""
+    def map(
+        self,
+        fn: Callable[..., Any],
+        items: Iterable[Any],
+        options: Options | None = None,
+        *,
+        source: Callable[..., Any] | None = None,
+    ) -> Job:
+        """Run a function over many items as one job; see `jobnb.map`.
+
+        ``source`` is the user's function, where ``fn`` only calls that.
+        """
         from jobnb.work import MapWork
 
         if not callable(fn):
@@ -89,10 +99,10 @@ class JobManager(Connection, Coroutines):
             MapWork(fn=fn, items=listed, on_error=(options or Options()).on_error),
             "map",
             options or Options(),
-            name=_name(fn),
+            name=_name(source or fn),
             params={"items": len(listed)},
             plan={"type": "map", "items": len(listed)},
-            source=fn,
+            source=source or fn,
         )
 
     def backtest(

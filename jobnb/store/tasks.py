@@ -7,7 +7,7 @@ same transaction; front doors read results.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -361,6 +361,22 @@ class Tasks:
         """Return what the completed tasks left for later ones, in the order of their items."""
         sql = "SELECT carry FROM tasks WHERE job = ? AND state = 'completed' AND carry IS NOT NULL ORDER BY start"
         return [bytes(row[0]) for row in self._db.rows(sql, (job_id,))]
+
+    def finished(self, job_id: str, known: Container[int]) -> Iterator[tuple[int, int, bytes]]:
+        """Yield number, first item and result of the completed tasks that are not known yet.
+
+        Raises
+        ------
+        BlobMissing
+            One of the results is gone or damaged.
+        """
+        sql = "SELECT task FROM tasks WHERE job = ? AND state = 'completed' ORDER BY start"
+        for (task,) in self._db.rows(sql, (job_id,)):
+            if task in known:
+                continue
+            sql = "SELECT start, result, result_sha FROM tasks WHERE job = ? AND task = ?"
+            for start, inline, sha in self._db.rows(sql, (job_id, task)):
+                yield task, start, inline if inline is not None else self._blobs.get(sha)
 
     def attempts(self, job_id: str) -> list[Attempt]:
         """Return every attempt at every task, oldest first."""

@@ -52,6 +52,8 @@ def test_results_come_in_the_order_of_items(store: Store, lease: Lease) -> None:
         store.tasks.settle(job, 1, state="completed", stop=4, kept=store.tasks.keep(large))
         store.tasks.settle(job, 0, state="completed", stop=2, kept=(b"a", None))
     assert store.tasks.results(job) == [b"a", large, b"c"]
+    assert list(store.tasks.finished(job, {0})) == [(1, 2, large), (2, 4, b"c")]
+    assert not list(store.tasks.finished(job, {0, 1, 2}))
     (blob,) = store.blobs.folder.iterdir()
     blob.unlink()
     with pytest.raises(BlobMissing):
