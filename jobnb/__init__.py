@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobnb import data as data
     from jobnb.api import backtest as backtest
     from jobnb.api import client as client
     from jobnb.api import connect as connect
@@ -87,7 +88,7 @@ _HOMES = {
     "jobnb.worker.context": ("JobContext", "current", "progress", "track"),
 }
 #: Public names that are modules.
-_MODULES = {"overfitting": "jobnb.research.overfitting"}
+_MODULES = {"data": "jobnb.data", "overfitting": "jobnb.research.overfitting"}
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [*sorted([*_HOME_OF, *_MODULES]), "load_ipython_extension", "unload_ipython_extension"]

@@ -43,6 +43,30 @@ class DataError(UsageProblem):
     code = "DATA_ERROR"
 
 
+class SourceError(JobnbError):
+    """The source of prices refused the request."""
+
+    code = "SOURCE_ERROR"
+
+
+class SourceBusy(SourceError):
+    """The source of prices cannot answer now: ask again later.
+
+    Parameters
+    ----------
+    message : str, optional
+    after : float, optional
+        Seconds that the source asks to wait.
+    """
+
+    code = "SOURCE_BUSY"
+    retryable = True
+
+    def __init__(self, message: str | None = None, *, after: float | None = None) -> None:
+        super().__init__(message or "the source of prices cannot answer now: ask again later.")
+        self.retry_after = after
+
+
 class MissingPackage(JobnbError, ImportError):
     """An optional package is not installed. Install it with `pip install 'jobnb[…]'`."""
 

@@ -57,6 +57,7 @@ def new_job(
     from jobnb import packing, sources
     from jobnb.work import Hooked
 
+    data = _data(work)
     module = sys.modules.get(getattr(source, "__module__", None) or "")
     # Where the workers do not see the submitter's files, the function's own module travels along.
     far = cluster != EMBEDDED and packing.is_local(module)
@@ -79,9 +80,18 @@ def new_job(
         blobs=[*dict.fromkeys([*blobs, *packed.blobs])],
         params=params,
         plan=plan or {"type": "single", "items": 1},
-        snapshot=packing.snapshot(options.seed, source),
+        snapshot={**packing.snapshot(options.seed, source), **data},
         **_said(options),
     )
+
+
+def _data(work: Work) -> dict[str, Any]:
+    """Return which prices a work runs on, for the snapshot: their hash, span and where they are from."""
+    ref: Any = getattr(work, "data", None)
+    if not isinstance(getattr(ref, "key", None), str) or not isinstance(getattr(ref, "meta", None), Mapping):
+        return {}
+    meta = dict(ref.meta)
+    return {"data": {"fingerprint": ref.key, **{k: meta[k] for k in ("name", "bars", "tz", "origin") if k in meta}}}
 
 
 def again(

@@ -52,7 +52,12 @@ def bars(data: pd.DataFrame | Bars, name: str | None = None) -> Bars:
             f"data must be a pandas DataFrame with open, high, low and close over a DatetimeIndex, "
             f"not {type(data).__name__}."
         )
-    return Bars.from_frame(data, str(name or data.attrs.get("name") or "data"))
+    made = Bars.from_frame(data, str(name or data.attrs.get("name") or "data"))
+    if data.attrs.get("fingerprint"):
+        from jobnb.data.frame import provenance
+
+        made.meta["origin"] = provenance(data.attrs)
+    return made
 
 
 def backtest_work(

@@ -114,7 +114,7 @@ def retry_of(error: BaseException) -> str:
     retryable = _said(error, "retryable")
     if retryable is False:
         return "never"
-    return "later" if retryable is True else ""
+    return _seconds(_said(error, "retry_after")) if retryable is True else ""
 
 
 def _seconds(after: object) -> str:
