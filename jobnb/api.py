@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from jobnb.notebook.panel import Panel
     from jobnb.research.bars import Bars
+    from jobnb.research.folds import SplitsRows
     from jobnb.research.goal import Objective
 
 
@@ -82,6 +83,7 @@ class Submitter:
         max_time: float | str | None = None,
         constraint: Callable[[Any], bool] | None = None,
         maximize: bool | Sequence[bool | None] | None = None,
+        cv: SplitsRows | None = None,
         **engine: Any,
     ) -> Job:
         """Search a strategy's parameters as one job; see `jobnb.optimize`."""
@@ -97,6 +99,7 @@ class Submitter:
             max_time=max_time,
             constraint=constraint,
             maximize=maximize,
+            cv=cv,
             **engine,
         )
 
@@ -251,6 +254,7 @@ def optimize(
     max_time: float | str | None = None,
     constraint: Callable[[Any], bool] | None = None,
     maximize: bool | Sequence[bool | None] | None = None,
+    cv: SplitsRows | None = None,
     **engine: Any,
 ) -> Job:
     """Search a strategy's parameters as one job.
@@ -265,9 +269,13 @@ def optimize(
     objective : str or callable, or a list of them; default ``sharpe_ratio``
         Any metric of a backtest, or a function of a run's metrics: ``lambda m: m.annual_return - m.turnover / 100``.
         Of several the first one chooses the best run, and ``result.pareto`` has those that no other one beats.
-    method : {"grid", "random", "tpe"}
+    method : {"grid", "random", "tpe", "walk-forward", "purged-kfold", "cpcv"}
         Every combination, a random sample of them, or what a tree-structured Parzen estimator makes of the runs before
         (Optuna: ``pip install 'jobnb[tpe]'``); it is asked for 16 runs at a time.
+        Or such a search in each fold, judged on bars that it has not seen: ``"walk-forward"`` with ``train="3y"`` and
+        ``test="6M"`` (or bars), and perhaps ``anchored=True``; ``"purged-kfold"`` with ``n_splits``; ``"cpcv"`` with
+        ``n_groups`` and ``n_test_groups``; each perhaps with ``horizon``, both of the latter with ``embargo``, and all
+        with ``search="random"`` or ``"tpe"``. See `jobnb.WalkForward`, `PurgedKFold`, `CombinatorialPurgedCV`.
     n_trials : int, optional
         How many runs a random or tpe search has in all; 100 by default. Of a space of lists no combination is run
         twice, so that a smaller space is run whole. With a grid it is an error.
@@ -281,6 +289,9 @@ def optimize(
         ``lambda p: p.fast < p.slow``; combinations it refuses are not run.
     maximize : bool or list of bool, optional
         Known for every metric of jobnb's own; True for anything else.
+    cv : splitter, optional
+        The folds, as an object: one of the three, or any with scikit-learn's ``split``; ``method`` then says how to
+        search in each of them.
     **engine
         Engine options, and fixed parameters of the strategy.
 
@@ -289,7 +300,9 @@ def optimize(
     Job
         Its result is an `OptimizeResult` with ``best_params``, ``best_value``, ``trials``, ``heatmap()`` and
         ``rerun_best()``; ``job.result(partial=True)`` gives the one of the runs so far, also after a cancel, and
-        ``job.finish()`` ends the search with them.
+        ``job.finish()`` ends the search with them. Of a walk-forward it is a `WalkForwardResult` with ``folds``,
+        ``equity``, ``metrics`` (all out of sample) and ``stability``, of a cross-validation a
+        `CrossValidationResult` with ``folds`` and ``paths``.
 
     Raises
     ------
@@ -311,6 +324,7 @@ def optimize(
         max_time=max_time,
         constraint=constraint,
         maximize=maximize,
+        cv=cv,
         **engine,
     )
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jobnb.research.bars import Bars
+    from jobnb.research.folds import SplitsRows
     from jobnb.research.goal import Objective
     from jobnb.work import Work
 
@@ -143,16 +144,19 @@ class JobManager(Connection, Coroutines):
         max_time: float | str | None = None,
         constraint: Callable[[Any], bool] | None = None,
         maximize: bool | Sequence[bool | None] | None = None,
+        cv: SplitsRows | None = None,
         data_name: str | None = None,
         **engine: Any,
     ) -> Job:
         """Search a strategy's parameters as one job; see `jobnb.optimize`."""
-        from jobnb.research import door
+        from jobnb.research import door, fold_door
 
         bars = door.bars(data, data_name)
         options = options or Options()
         most = None if max_time is None else seconds(max_time, "max_time")
         seed = options.seed if seed is None else seed
+        if (folds := fold_door.planned(method, cv, engine)) is not None:
+            method, engine = folds.search, dict(folds.rest)
         if seed is None and method != "grid":
             seed = secrets.randbelow(2**32)
         work, what = door.sweep_work(
@@ -168,10 +172,23 @@ class JobManager(Connection, Coroutines):
             maximize=maximize,
             engine=engine,
         )
+        options = options if seed is None else options.merge(seed=seed)
+        if folds is not None:
+            judged, what = fold_door.fold_work(work, what, folds, bars)
+            return self._accept(
+                judged,
+                judged.job_kind,
+                options,
+                name=f"{what['strategy']} {judged.kind} on {bars.name}",
+                params=what if most is None else {**what, "max_time": most},
+                plan=judged.plan(most),
+                blobs=[judged.data.key],
+                source=strategy,
+            )
         return self._accept(
             work,
             "optimize",
-            options if seed is None else options.merge(seed=seed),
+            options,
             name=f"{what['strategy']} sweep on {bars.name}",
             params=what if most is None else {**what, "max_time": most},
             plan=work.plan(most),
@@ -259,7 +276,7 @@ class JobManager(Connection, Coroutines):
     def finish(self, job_id: str) -> bool:
         """Have a running search end with what it has; see `Job.finish`."""
         job = self.record(job_id)
-        if job.plan.get("type") not in results.SEARCHES:
+        if job.plan.get("type") not in (*results.SEARCHES, *results.FOLDS):
             raise UsageProblem(f"job {job_id} is no search of parameters: it cannot end with what it has. Use cancel.")
         if job.status.final:
             return False

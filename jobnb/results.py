@@ -10,6 +10,8 @@ from jobnb.job import JobRecord, Status
 
 #: Types of plans whose result is an `OptimizeResult`.
 SEARCHES = ("grid", "random", "tpe")
+#: Types of plans whose items are folds.
+FOLDS = ("walk_forward", "cross_validation")
 
 
 def check(job: JobRecord, *, partial: bool) -> None:
@@ -49,7 +51,8 @@ def same(plan: Mapping[str, Any], first: Sequence[bytes], second: Sequence[bytes
     values = []
     for parts in (first, second):
         value = load(plan, parts)
-        values.append(value.trials if plan.get("type") in SEARCHES else value)
+        kind = plan.get("type")
+        values.append(value.trials if kind in SEARCHES else value.folds if kind in FOLDS else value)
     return bool(joblib.hash(values[0]) == joblib.hash(values[1]))
 
 
@@ -64,6 +67,10 @@ def load(plan: Mapping[str, Any], parts: Sequence[bytes]) -> Any:
             from jobnb.research.optimize import load_sweep
 
             return load_sweep(plan["meta"], parts)
+        case "walk_forward" | "cross_validation":
+            from jobnb.research.fold_result import load_folds
+
+            return load_folds(plan["meta"], parts)
         case "single":
             return work.load_call(parts)
         case other:

@@ -97,9 +97,29 @@ class Bars:
 
     def cut(self, window: slice) -> Bars:
         """Return the bars of a window, a view with the annualisation of the whole; indicators start afresh there."""
-        block = self._block[:, window]
-        made = Bars(block, {**self.meta, "bars": block.shape[1]})
-        made.__dict__["calendar"] = self.calendar
+        return Bars.of(self._block[:, window], self)
+
+    @property
+    def block(self) -> Floats:
+        """All of it as one array: row 0 the index, its nanoseconds viewed as float64, then the columns."""
+        return self._block
+
+    @classmethod
+    def of(cls, block: Floats, whole: Bars, *, days: Floats | None = None) -> Bars:
+        """Return bars of these values that are annualised as the ``whole`` is.
+
+        Parameters
+        ----------
+        block : array (6, n)
+            As `block` has it.
+        whole : Bars
+        days : array (n,), optional
+            Time in days for durations, where it is not that of the index.
+        """
+        made = cls(block, {**whole.meta, "bars": block.shape[1]})
+        made.calendar = whole.calendar
+        if days is not None:
+            made.days = _frozen(days)
         return made
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jobnb.research.fold_summary import fold as fold_folds
 from jobnb.research.summary import fold
 
 #: Work per task: long enough to hide a round trip (some 10 ms), short enough to lose little.
@@ -115,6 +116,8 @@ _FOLDS: Mapping[str, Callable[[Mapping[str, Any] | None, Mapping[str, Any]], dic
     "grid": fold_sweep,
     "random": fold_sweep,
     "tpe": fold_sweep,
+    "walk_forward": fold_folds,
+    "cross_validation": fold_folds,
 }
 
 

@@ -1,0 +1,140 @@
+"""Pieces of a data set, joined to one account that trades them through one after the other.
+
+Runs in a child for the folds of a job, and at the front door for the curve that is stitched of them. It must never
+let a piece see a bar before its history or after its end.
+
+The exact terms, the same for train and test windows and for the stitched curve:
+
+- A piece ``[start, stop)`` is decided on the bars ``[history, stop)``: indicators have the warm-up that the history
+  allows, and what comes after the piece does not exist for it.
+- What the strategy decides at the close of bar ``start - 1`` carries in, if that bar lies in the history: it is
+  known when the piece begins, and fills at the open of ``start`` (at the close of ``start - 1`` with
+  ``conventions="close"``). Earlier decisions matter only through it. Without history the account is flat until the
+  piece's own first decision.
+- The account begins flat, with the initial capital, at the close of ``start - 1`` of its first piece, so that each
+  bar of a piece has its return, counted once. (Without history: at the first bar, which then has none.)
+- Where one piece ends and the next begins, the next one's decision replaces that of the last bar before: a position
+  which both want is kept, and trades only what differs, as one who changes parameters does.
+- Bars between two pieces do not exist for the account: the prices of the later piece are scaled so that its
+  ``start - 1`` closes where the piece before closed (without history: so that it opens there). The metrics are those
+  of the returns of all pieces, one after the other. Durations leave the gaps out.
+- A year is counted as in the whole data set, however short a piece is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from jobnb.research.bars import COLUMNS, Bars
+from jobnb.research.engine import Targets, targets
+
+if TYPE_CHECKING:
+    from jobnb.research.folds import Piece
+    from jobnb.research.strategy import Strategy
+
+Floats = npt.NDArray[np.float64]
+
+_CLOSE = 1 + COLUMNS.index("close")
+_OPEN = 1 + COLUMNS.index("open")
+_PRICES = slice(_OPEN, _CLOSE + 1)
+
+
+class _Cut(NamedTuple):
+    """Where a piece's decisions come from, and where they go."""
+
+    view: Bars
+    #: First decision taken from the view.
+    first: int
+    #: Place of it in the joined row; the one before is cleared where ``clear``.
+    place: int
+    clear: bool
+
+
+class Joined:
+    """Pieces as one account sees them.
+
+    Parameters
+    ----------
+    bars : Bars
+        The whole data set.
+    pieces : sequence of Piece
+        Ascending, disjoint, at least one.
+
+    Attributes
+    ----------
+    bars : Bars
+        What the account trades: the bars of the pieces, with the one before the first where it may be seen.
+    """
+
+    def __init__(self, bars: Bars, pieces: Sequence[Piece]) -> None:
+        self.bars = _joined(bars, pieces)
+        self._cuts: list[_Cut] = []
+        place = 0
+        for number, piece in enumerate(pieces):
+            seen = int(piece.start > piece.history)
+            place += seen if not number else 0
+            self._cuts.append(
+                _Cut(
+                    view=bars.cut(slice(piece.history, piece.stop)),
+                    first=piece.start - seen - piece.history,
+                    place=place - seen,
+                    clear=bool(number) and not seen,
+                )
+            )
+            place += len(piece)
+
+    def row(self, positions: Callable[[Bars], npt.ArrayLike], who: str) -> Targets:
+        """Return what ``positions`` decides, one target for each of the joined bars.
+
+        Parameters
+        ----------
+        positions : callable
+            Called with what each piece may look at.
+        who : str
+            The strategy's name, for errors.
+        """
+        if len(self._cuts) == 1:
+            (cut,) = self._cuts
+            return targets(positions(cut.view), cut.view, who)[cut.first :]
+        parts = [targets(positions(cut.view), cut.view, who)[cut.first :] for cut in self._cuts]
+        row = np.zeros(len(self.bars), dtype=np.result_type(*parts))
+        for cut, part in zip(self._cuts, parts, strict=True):
+            if cut.clear:
+                row[cut.place - 1] = 0
+            row[cut.place : cut.place + len(part)] = part
+        return cast(Targets, row)
+
+    def fitted(self, strategy: type[Strategy]) -> type[Strategy]:
+        """Return the strategy as one that runs on the joined bars, deciding in each piece by what that may see."""
+
+        def positions(made: Strategy, bars: Bars) -> npt.ArrayLike:
+            return self.row(partial(strategy.positions, made), strategy.name)
+
+        own: dict[str, Any] = {"positions": positions, "name": strategy.name, "__module__": strategy.__module__}
+        return type(strategy.__name__, (strategy,), own)
+
+
+def _joined(bars: Bars, pieces: Sequence[Piece]) -> Bars:
+    first = pieces[0]
+    spans = [(piece.start, piece.stop) for piece in pieces]
+    spans[0] = (first.start - int(first.start > first.history), first.stop)
+    if all(before[1] == after[0] for before, after in pairwise(spans)):
+        return bars.cut(slice(spans[0][0], spans[-1][1]))
+    block = np.concatenate([bars.block[:, start:stop] for start, stop in spans], axis=1)
+    days = np.concatenate([bars.days[start:stop] for start, stop in spans])
+    at = spans[0][1] - spans[0][0]
+    for before, piece in pairwise(pieces):
+        seen = piece.start > piece.history
+        if piece.start != before.stop:
+            anchor = bars.close[piece.start - 1] if seen else bars.open[piece.start]
+            block[_PRICES, at:] *= block[_CLOSE, at - 1] / (anchor * block[_CLOSE, at] / bars.close[piece.start])
+            left_out = bars.days[piece.start - seen] - bars.days[before.stop - 1] - (not seen)
+            days[at:] -= max(0.0, np.floor(left_out))
+        at += len(piece)
+    return Bars.of(block, bars, days=days)
