@@ -1,7 +1,8 @@
-"""From a row of targets to its daily returns, and their sums over blocks of days.
+"""From fills to the equity, from that to its daily returns, and to their sums over blocks of days.
 
-Compiled, run in children on a sample of a sweep's runs, and wherever returns are computed again. The returns are
-those that the kernel makes its Sharpe ratio of: of the last equity of each day, from the end of the first day on.
+Compiled, run for single backtests, in children on a sample of a sweep's runs, and wherever returns are computed
+again. The returns are those that the kernel makes its Sharpe ratio of: of the last equity of each day, from the end
+of the first day on.
 """
 
 from __future__ import annotations
@@ -12,13 +13,38 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.jit import compiled
+from jobnb.research.measure import BAR, CASH, FILL_COLUMNS, HELD
 
 if TYPE_CHECKING:
     from jobnb.research.bars import Bars
-    from jobnb.research.engine import Evaluator, Targets
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
+
+
+@compiled
+def equity_of(fills: Floats, close: Floats, capital: float, out: Floats) -> None:
+    """Write the equity at each close to ``out``, by the kernel's own arithmetic.
+
+    Parameters
+    ----------
+    fills : array (k, FILL_COLUMNS)
+        The log of fills, see `measure`; of several at one bar (a reversal) the last holds.
+    close : array (n,)
+    capital : float
+        Money at the start.
+    """
+    cash = capital
+    units = 0.0
+    at = 0
+    for k in range(fills.shape[0] + 1):
+        until = int(fills[k, BAR]) if k < fills.shape[0] else close.size
+        for i in range(at, until):
+            out[i] = cash + units * close[i]
+        at = max(at, until)
+        if k < fills.shape[0]:
+            cash = fills[k, CASH]
+            units = fills[k, HELD]
 
 
 @compiled
@@ -58,15 +84,19 @@ def day_ends(bars: Bars) -> Whole:
     return np.unique(bars.day_end)
 
 
-def daily_returns(evaluator: Evaluator, row: Targets, ends: Whole) -> Floats:
-    """Return the daily returns of a row of targets: one less than there are days."""
+def daily_returns(equity: Floats, ends: Whole) -> Floats:
+    """Return the returns between the ends of the days: one less than there are days."""
     out = np.empty(ends.size - 1)
-    returns_of(evaluator.one(row).equity, ends, out)
+    returns_of(equity, ends, out)
     return out
 
 
 def warm() -> None:
     """Compile or load what is compiled here."""
-    out = np.empty(2)
-    returns_of(np.array([1.0, 2.0, 1.5]), np.arange(3, dtype=np.int64), out)
+    close, out = np.array([1.0, 2.0, 1.5]), np.empty(2)
+    equity_of(np.empty((0, FILL_COLUMNS)), close, 1e4, np.empty(3))
+    returns_of(close, np.arange(3, dtype=np.int64), out)
+    # Bars are read-only, which is a type of its own for numba.
+    close.flags.writeable = False
+    equity_of(np.empty((0, FILL_COLUMNS)), close, 1e4, np.empty(3))
     sum_blocks(out, np.arange(1, dtype=np.int64), np.empty((1, 2)))

@@ -113,9 +113,12 @@ def winner(part: SweepPart) -> summary.Json | None:
 def spread(part: SweepPart) -> summary.Json | None:
     """Return count, sum and sum of squares of a part's annual Sharpe ratios, in units that add up exactly."""
     columns = list(part.columns)
-    if "sharpe_ratio" not in columns or "calendar" not in part.arrays:
+    if "sharpes" in part.arrays:
+        value = part.arrays["sharpes"]
+    elif "sharpe_ratio" in columns and "calendar" in part.arrays:
+        value = part.values[:, columns.index("sharpe_ratio")]
+    else:
         return None
-    value = part.values[:, columns.index("sharpe_ratio")]
     value = np.clip(value[np.isfinite(value)], -luck.MOST_SHARPE, luck.MOST_SHARPE)
     total, square = (int(np.rint(v / luck.UNIT).astype(np.int64).sum()) for v in (value, value**2))
     return {"count": len(value), "sum": total, "square": square}

@@ -195,10 +195,8 @@ class Evaluator:
 
 def equity(fills: Floats, close: Floats, capital: float) -> Floats:
     """Return the equity at each close from the log of fills, by the kernel's own arithmetic."""
-    from jobnb.research.measure import BAR, CASH, HELD
+    from jobnb.research.daily import equity_of
 
-    # Each fill holds until the next one; of several on one bar (a reversal) the last.
-    bars: npt.NDArray[np.int64] = np.diff(np.concatenate(([0.0], fills[:, BAR], [close.size]))).astype(np.int64)
-    cash = np.repeat(np.append(capital, fills[:, CASH]), bars)
-    units = np.repeat(np.append(0.0, fills[:, HELD]), bars)
-    return np.asarray(cash + units * close)
+    made = np.empty(close.size)
+    equity_of(fills, close, capital, made)
+    return made

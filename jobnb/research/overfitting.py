@@ -6,6 +6,7 @@ Functions on returns of your own, from any engine; optimize results call the sam
 from __future__ import annotations
 
 from jobnb.research.cscv import Overfitting, probability_of_backtest_overfitting
+from jobnb.research.reality_check import RealityCheck, reality_check, spa
 from jobnb.research.sharpe import (
     Moments,
     deflated_sharpe_ratio,
@@ -19,6 +20,7 @@ from jobnb.research.sharpe import (
 __all__ = [
     "Moments",
     "Overfitting",
+    "RealityCheck",
     "deflated_sharpe_ratio",
     "effective_trials",
     "expected_maximum_sharpe",
@@ -26,4 +28,6 @@ __all__ = [
     "moments",
     "probabilistic_sharpe_ratio",
     "probability_of_backtest_overfitting",
+    "reality_check",
+    "spa",
 ]

@@ -25,11 +25,12 @@ from jobnb.research.foreign import is_foreign, name_of, run_foreign
 from jobnb.research.goal import Goal, Objective, goals, scored
 from jobnb.research.metrics import METRICS
 from jobnb.research.options import EngineOptions
+from jobnb.research.recount import runner
 from jobnb.research.sampler import Search
 from jobnb.research.space import ParameterSpace
 from jobnb.research.strategy import Strategy, maker
 from jobnb.research.tpe import Past
-from jobnb.research.tracks import Tracks
+from jobnb.research.tracks import EquityTracks, TargetTracks
 from jobnb.work import Part, Report
 
 Floats = npt.NDArray[np.float64]
@@ -158,13 +159,14 @@ class SweepWork:
         clock = _Clock(budget, report)
         errors: dict[int, str] = {}
         params = self.trials.each(start, stop, points)
-        tracks: Tracks | None = None
+        tracks: TargetTracks | EquityTracks
         if is_foreign(self.strategy):
-            columns, values = _run_foreign(self.strategy, bars, params, self.goals, clock.tick, errors)
+            tracks = EquityTracks(bars, self.count, start, stop)
+            columns, values = _run_foreign(self.strategy, bars, params, self.goals, clock.tick, errors, tracks)
         else:
             evaluator = Evaluator(bars, self.options)
             own = cast(type[Strategy], self.strategy)
-            tracks = Tracks(evaluator, self.count, start, stop)
+            tracks = TargetTracks(evaluator, self.count, start, stop)
             columns, values = _run_strategy(
                 own, bars, params, stop - start, evaluator, None, clock.tick, errors, tracks
             )
@@ -179,25 +181,22 @@ class SweepWork:
             errors=errors,
             points=None if points is None else points[:done],
         )
-        if tracks is not None:
-            found = best(values[:, columns.index(self.objective)], 1, maximize=self.maximize)
-            again = self._again(bars, start, points)
-            part = replace(part, arrays=tracks.arrays(part.index, found[0] if found else None, again))
+        found = best(values[:, columns.index(self.objective)], 1, maximize=self.maximize)
+        again = self._again(bars, start, points)
+        part = replace(part, arrays=tracks.arrays(part.index, found[0] if found else None, again))
         carry: bytes | None = None
         if self.trials.generation is not None and points is not None:
             carry = Past(start=start, points=points[:done], values=_objectives(self.goals, columns, values)).to_bytes()
         summary = digest(self, part)
         return Part(stop=start + done, result=part.to_bytes(), summary=summary, failed=len(errors), carry=carry)
 
-    def _again(self, bars: Bars, start: int, points: Floats | None) -> Callable[[int], Targets]:
-        """Return what asks the strategy once more for the targets of a run, by its place from ``start`` on."""
-        own = cast(type[Strategy], self.strategy)
+    def _again(self, bars: Bars, start: int, points: Floats | None) -> Callable[[int], Floats | None]:
+        """Return what makes a run once more for its equity, by its place from ``start`` on."""
 
-        def again(place: int) -> Targets:
+        def again(place: int) -> Floats | None:
             at = start + place
             one = self.trials.each(at, at + 1, None if points is None else points[place : place + 1])
-            params = dict(next(iter(one)))
-            return targets(maker(own)(params).positions(bars), bars, own.name, Evaluator(bars, self.options).most)
+            return runner(self.strategy, bars, self.options)(next(iter(one)))
 
         return again
 
@@ -388,7 +387,7 @@ def _run_strategy(
     window: slice | None,
     full: Callable[[int], bool],
     errors: dict[int, str],
-    tracks: Tracks | None = None,
+    tracks: TargetTracks | None = None,
 ) -> tuple[tuple[str, ...], Floats]:
     """Run one trial after the other until ``full(done)``; the targets of a window are cut from those of all bars."""
     # Not filled: a span may be far longer than the budget, and pages never written take no memory.
@@ -425,6 +424,7 @@ def _run_foreign(
     goals: Sequence[Goal],
     full: Callable[[int], bool],
     errors: dict[int, str],
+    tracks: EquityTracks | None = None,
 ) -> tuple[tuple[str, ...], Floats]:
     named = [goal.name for goal in goals if goal.fn is None]
     alone = named[0] if named else "value"
@@ -433,13 +433,16 @@ def _run_foreign(
     for place, params in enumerate(trials):
         row: dict[str, float] = {}
         try:
-            row = dict(run_foreign(strategy, bars, params, alone).metrics)
+            made = run_foreign(strategy, bars, params, alone)
+            row = dict(made.metrics)
         except Exception as error:  # noqa: BLE001 - see above
             _note(errors, place, error)
         else:
             for name in named:
                 if name not in row:
                     raise unknown("objective", name, row, of=name_of(strategy))
+            if tracks is not None:
+                tracks.see(place, made.equity)
         columns.update(dict.fromkeys(row))
         rows.append(row)
         if full(place + 1):

@@ -6,6 +6,7 @@ part's best run. Which runs are sampled depends on the sweep's size alone, never
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.cscv import LEAST_RETURNS, bounds
+from jobnb.research.recount import usable
 from jobnb.research.sharpe import Moments, moments
 
 if TYPE_CHECKING:
+    from jobnb.research.bars import Bars
     from jobnb.research.engine import Evaluator, Targets
 
+Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -52,53 +56,45 @@ class Tracks:
 
     Parameters
     ----------
-    evaluator : Evaluator
+    bars : Bars
     count : int
         Runs of the whole sweep.
     start, stop : int
         The runs that this part may do.
     """
 
-    def __init__(self, evaluator: Evaluator, count: int, start: int, stop: int) -> None:
+    def __init__(self, bars: Bars, count: int, start: int, stop: int) -> None:
         from jobnb.research import daily
 
-        self._evaluator = evaluator
         self._daily = daily
-        self._ends = daily.day_ends(evaluator.bars)
-        self.periods = max(self._ends.size - 1, 0)
+        self._bars = bars
+        self._ends = daily.day_ends(bars)
+        self.periods = self._ends.size - 1
         # A history that is too short for the blocks says nothing of its halves.
         places = sampled(count) - start if self.periods >= LEAST_RETURNS * BLOCKS else np.empty(0, dtype=np.int64)
         self._wanted = iter(places[(places >= 0) & (places < stop - start)].tolist())
         self._next = next(self._wanted, -1)
         self._starts = bounds(self.periods, BLOCKS)
         self._places: list[int] = []
-        self._sums: list[npt.NDArray[np.float64]] = []
-        self._rows: dict[int, Targets] = {}
+        self._sums: list[Floats] = []
         self._room = KEPT_BYTES
 
-    def see(self, place: int, row: Targets) -> None:
-        """Take note of the targets of the run at this place of the part; places must ascend."""
-        if place >= self._next >= 0:
-            while 0 <= self._next < place:
-                self._next = next(self._wanted, -1)
-            if place == self._next:
-                self._next = next(self._wanted, -1)
-                self._keep(place, row)
-        if self._room > 0:
-            self._room -= row.nbytes
-            self._rows[place] = row.copy()
+    def _wants(self, place: int) -> bool:
+        """Tell whether this run is of the sample; places must ascend."""
+        while 0 <= self._next < place:
+            self._next = next(self._wanted, -1)
+        return place == self._next
 
-    def _keep(self, place: int, row: Targets) -> None:
+    def _keep(self, place: int, returns: Floats) -> None:
         out = np.empty((BLOCKS, 2))
-        self._daily.sum_blocks(self.returns(row), self._starts, out)
+        self._daily.sum_blocks(returns, self._starts, out)
         self._places.append(place)
         self._sums.append(out)
 
-    def returns(self, row: Targets) -> npt.NDArray[np.float64]:
-        """Return the daily returns of a row of targets."""
-        return self._daily.daily_returns(self._evaluator, row, self._ends)
+    def _returns(self, equity: Floats) -> Floats:
+        return self._daily.daily_returns(equity, self._ends)
 
-    def arrays(self, index: Whole, best: int | None, again: Callable[[int], Targets]) -> Arrays:
+    def arrays(self, index: Whole, best: int | None, again: Callable[[int], Floats | None]) -> Arrays:
         """Return what a part keeps.
 
         Parameters
@@ -108,19 +104,79 @@ class Tracks:
         best : int or None
             The place of the best run.
         again : callable
-            Gives the targets of a run by its place, if they are not at hand any more.
+            Gives the equity of a run by its place, if it is not at hand any more.
         """
-        per_year = self._evaluator.bars.calendar.periods_per_year
+        per_year = self._bars.calendar.periods_per_year
         made: Arrays = {"calendar": np.array([self.periods, per_year])}
         if best is not None and self.periods > 1:
-            row = self._rows.get(best)
-            found = moments(self.returns(again(best) if row is None else row))
-            made["winner"] = winner(int(index[best]), found, per_year)
+            equity = self._at_hand(best)
+            equity = again(best) if equity is None else equity
+            if equity is not None:
+                made["winner"] = winner(int(index[best]), moments(self._returns(equity)), per_year)
         if self._places:
             made["sample"] = index[self._places]
             # Single precision is plenty for ranks, and cards and parts then say the same.
             made["sums"] = np.array(self._sums, dtype=np.float32)
         return made
+
+    def _at_hand(self, place: int) -> Floats | None:
+        """Return the equity of a run that is remembered."""
+        return None
+
+
+class TargetTracks(Tracks):
+    """Of the runs of a `Strategy`, by their targets."""
+
+    def __init__(self, evaluator: Evaluator, count: int, start: int, stop: int) -> None:
+        super().__init__(evaluator.bars, count, start, stop)
+        self._evaluator = evaluator
+        self._rows: dict[int, Targets] = {}
+
+    def see(self, place: int, row: Targets) -> None:
+        """Take note of the targets of the run at this place of the part; places must ascend."""
+        if place >= self._next >= 0 and self._wants(place):
+            self._keep(place, self._returns(self._evaluator.one(row).equity))
+        if self._room > 0:
+            self._room -= row.nbytes
+            self._rows[place] = row.copy()
+
+    def _at_hand(self, place: int) -> Floats | None:
+        row = self._rows.get(place)
+        return None if row is None else self._evaluator.one(row).equity
+
+
+class EquityTracks(Tracks):
+    """Of the runs of another engine, by the equity that it gives; of one that gives none nothing is known."""
+
+    def __init__(self, bars: Bars, count: int, start: int, stop: int) -> None:
+        super().__init__(bars, count, start, stop)
+        self._kept: dict[int, Floats] = {}
+        self._sharpes: list[float] = []
+
+    def see(self, place: int, equity: npt.ArrayLike | None) -> None:
+        """Take note of the equity of the run at this place of the part, if it is usable; places must ascend."""
+        worth = usable(equity, self._bars)
+        if worth is None or self.periods < 2:
+            return
+        returns = self._returns(worth)
+        deviation = float(returns.std(ddof=1))
+        year = math.sqrt(self._bars.calendar.periods_per_year)
+        self._sharpes.append(float(returns.mean()) / deviation * year if deviation > 0.0 else math.nan)
+        if self._wants(place):
+            self._keep(place, returns)
+        if self._room > 0:
+            self._room -= worth.nbytes
+            self._kept[place] = worth.copy()
+
+    def _at_hand(self, place: int) -> Floats | None:
+        return self._kept.get(place)
+
+    def arrays(self, index: Whole, best: int | None, again: Callable[[int], Floats | None]) -> Arrays:
+        """Return what a part keeps, see `Tracks.arrays`; nothing where no run told its equity."""
+        if not self._sharpes:
+            return {}
+        # By one definition, whatever the engine calls by that name.
+        return {**super().arrays(index, best, again), "sharpes": np.array(self._sharpes)}
 
 
 def winner(index: int, found: Moments, per_year: float) -> npt.NDArray[np.generic]:

@@ -208,3 +208,59 @@ def test_the_line():
         "best calmar ratio of 60 runs has Sharpe −0.20: chance alone would give about 0.40; deflated Sharpe below 0.01 "
         "· overfitting probability by Sharpe above 0.99"
     )
+
+
+class Protocol:
+    """Another engine: holds when the close is above its mean of n bars; says its equity."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def load_data(self, data):
+        self.close = data["close"]
+
+    def backtest(self):
+        held = (self.close > self.close.rolling(self.n).mean()).shift(fill_value=False)
+        self.equity_curve = 1000 * (1 + self.close.pct_change().fillna(0.0) * held).cumprod()
+        return self.equity_curve
+
+    def get_performance_metrics(self):
+        # By a definition of its own.
+        return {"sharpe_ratio": 100 * float(self.equity_curve.iloc[-1])}
+
+
+def test_another_engine_that_tells_its_equity(stored, daily, monkeypatch):
+    work = build(Protocol, stored, {"n": range(2, 30)}, objective="sharpe_ratio")
+    whole = work.run(0, work.count, None, quiet)
+    parts = [work.run(a, b, None, quiet) for a, b in ((0, 1), (1, 20), (20, work.count))]
+    total = None
+    for part in reversed(parts):
+        total = fold(total, part.summary)
+    assert total == whole.summary
+    result = load_sweep(work.meta(), [part.result for part in parts])
+    returns = []
+    for n in range(2, 30):
+        run = Protocol(n)
+        run.load_data(daily.frame)
+        returns.append(run.backtest().pct_change().dropna().to_numpy())
+    sharpes = [row.mean() / row.std(ddof=1) for row in returns]
+    best = returns[result.best_params["n"] - 2]
+    expected = deflated_sharpe_ratio(best, trials=28, variance=variance_of(sharpes))
+    assert result.deflated_sharpe == pytest.approx(expected, rel=1e-5)
+    assert result.luck.sharpe == pytest.approx(moments(best).sharpe * math.sqrt(252))
+    exact = probability_of_backtest_overfitting(np.array(returns).T, blocks=10)
+    assert result.luck.overfitting == pytest.approx(exact.probability)
+    # The best run is made again where its equity was not kept.
+    monkeypatch.setattr(tracks, "KEPT_BYTES", 0)
+    assert work.run(0, work.count, None, quiet).summary == whole.summary
+
+
+def test_an_equity_that_does_not_fit_the_bars_is_left_alone(stored):
+    class Weekly(Protocol):
+        def backtest(self):
+            equity = super().backtest()
+            self.equity_curve = equity.iloc[::5]
+            return equity
+
+    work = build(Weekly, stored, {"n": range(2, 6)})
+    assert math.isnan(load_sweep(work.meta(), [work.run(0, 4, None, quiet).result]).deflated_sharpe)

@@ -1,0 +1,62 @@
+"""Runs of a search made once more for their equity, of which a sweep keeps no more than a digest.
+
+Runs in children: for the best run of a part, and for questions that need the returns of all the runs. It must never
+touch what the search has found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from jobnb.research.bars import Bars
+    from jobnb.research.options import EngineOptions
+    from jobnb.research.strategy import Strategy
+
+Floats = npt.NDArray[np.float64]
+
+
+def runner(
+    strategy: Callable[..., object], bars: Bars, options: EngineOptions
+) -> Callable[[Mapping[str, Any]], Floats | None]:
+    """Return what runs a strategy with some parameters and gives the equity at each bar.
+
+    Another engine's run that tells no equity, or not one for each bar, gives None; so does a run that fails.
+    """
+    from jobnb.research.engine import Evaluator, targets
+    from jobnb.research.foreign import is_foreign, run_foreign
+    from jobnb.research.strategy import maker
+
+    if is_foreign(strategy):
+
+        def run(params: Mapping[str, Any]) -> Floats | None:
+            return usable(run_foreign(strategy, bars, params, "value").equity, bars)
+
+    else:
+        own = cast("type[Strategy]", strategy)
+        evaluator, make = Evaluator(bars, options), maker(own)
+
+        def run(params: Mapping[str, Any]) -> Floats | None:
+            row = targets(make(dict(params)).positions(bars), bars, own.name, evaluator.most)
+            return evaluator.one(row).equity
+
+    def safe(params: Mapping[str, Any]) -> Floats | None:
+        try:
+            return run(params)
+        except Exception:  # noqa: BLE001 - whatever a user's strategy raises: that run has no equity
+            return None
+
+    return safe
+
+
+def usable(equity: npt.ArrayLike | None, bars: Bars) -> Floats | None:
+    """Return an engine's equity as an array; None unless it begins above 0 and has one number for each bar."""
+    if equity is None:
+        return None
+    worth = np.ascontiguousarray(equity, dtype=np.float64)
+    fits = worth.shape == bars.close.shape and np.isfinite(worth).all() and worth[0] > 0.0
+    return worth if fits else None
