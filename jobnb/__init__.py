@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from jobnb.manager import get_job_manager as get_job_manager
     from jobnb.option import Hooks as Hooks
     from jobnb.research import overfitting as overfitting
+    from jobnb.research.adapters.optimizer import StrategyOptimizer as StrategyOptimizer
     from jobnb.research.bars import Bars as Bars
     from jobnb.research.cross_validation import CombinatorialPurgedCV as CombinatorialPurgedCV
     from jobnb.research.cross_validation import PurgedKFold as PurgedKFold
@@ -78,6 +79,7 @@ _HOMES = {
     "jobnb.job": ("Job", "JobType", "Priority", "Progress", "Status"),
     "jobnb.manager": ("JobManager", "get_job_manager"),
     "jobnb.option": ("Hooks",),
+    "jobnb.research.adapters.optimizer": ("StrategyOptimizer",),
     "jobnb.research.bars": ("Bars",),
     "jobnb.research.cross_validation": ("CombinatorialPurgedCV", "PurgedKFold"),
     "jobnb.research.indicators": ("crossover",),

@@ -123,7 +123,8 @@ def test_progress_while_it_runs(shared, tmp_path):
     marks, gate, free = tmp_path / "marks", tmp_path / "gate", tmp_path / "free"
     marks.mkdir()
     free.touch()
-    gates = [free] * 5 + [gate] * 2
+    # One waits; the other place does the others.
+    gates = [free] * 6 + [gate]
     seen, results = [], []
 
     def call():
@@ -135,9 +136,9 @@ def test_progress_while_it_runs(shared, tmp_path):
     thread = threading.Thread(target=call)
     thread.start()
     try:
-        started(marks, 6)
+        started(marks, 7)
         job = seen[0][0]
-        until(lambda: job.progress.current >= 5)
+        until(lambda: job.progress.current >= 6)
         assert job.progress.total == 7
         assert not job.done()
     finally:

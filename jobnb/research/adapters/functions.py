@@ -22,10 +22,25 @@ if TYPE_CHECKING:
     from jobnb.research.bars import Bars
 
 
-def takes(strategy: Callable[..., object], name: str) -> bool:
-    """Tell whether it takes an argument of this name; True where that cannot be known."""
-    known = _names(strategy)
-    return known is None or name in known
+def names(strategy: Callable[..., object]) -> dict[str, bool] | None:
+    """Return the names that it takes beside the data, and whether each is needed.
+
+    Returns
+    -------
+    dict or None
+        None where any name will do, or where that cannot be known.
+    """
+    try:
+        found = list(inspect.signature(strategy).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in found):
+        return None
+    if not has_protocol(strategy):
+        # The first one is the data.
+        first = next((p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)), None)
+        found = [p for p in found if p is not first]
+    return {p.name: p.default is p.empty for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def check(strategy: Callable[..., object], given: Mapping[str, object], who: str) -> None:
@@ -38,7 +53,7 @@ def check(strategy: Callable[..., object], given: Mapping[str, object], who: str
     UsageProblem
         ``USAGE_ERROR``: a parameter without default is missing.
     """
-    known = _names(strategy)
+    known = names(strategy)
     if known is None:
         return
     for name in given:
@@ -78,7 +93,7 @@ def run(
     """
     who = str(getattr(strategy, "name", None) or getattr(strategy, "__name__", None) or type(strategy).__name__)
     if has_protocol(strategy):
-        return _protocol(strategy, frame, params, objective, who)
+        return run_protocol(strategy, frame, params, objective, who)
     value: Any = call(strategy, (frame,), dict(params))
     if is_vectorbt_portfolio(value):
         return vectorbt_portfolio.reduced(value, bars, who, objective)
@@ -88,9 +103,16 @@ def run(
     return ForeignRun(metrics=numbers_of(value, objective, who), value=value, plain=True)
 
 
-def _protocol(
+def run_protocol(
     strategy: Callable[..., Any], frame: pd.DataFrame, params: Mapping[str, object], objective: str, who: str
 ) -> ForeignRun:
+    """Load the data into an instance of a class with the protocol, run it, and ask for its metrics.
+
+    Raises
+    ------
+    ResultError
+        ``RESULT_ERROR``: there is no number among the metrics.
+    """
     import pandas as pd
 
     made = strategy(**params)
@@ -109,18 +131,3 @@ def _protocol(
         trades=value if isinstance(value, pd.DataFrame) else None,
         terms=("metrics by the class itself",),
     )
-
-
-def _names(strategy: Callable[..., object]) -> dict[str, bool] | None:
-    """Return the names that it takes beside the data, and whether each is needed; None where any name will do."""
-    try:
-        found = list(inspect.signature(strategy).parameters.values())
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_KEYWORD for p in found):
-        return None
-    if not has_protocol(strategy):
-        # The first one is the data.
-        first = next((p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)), None)
-        found = [p for p in found if p is not first]
-    return {p.name: p.default is p.empty for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
