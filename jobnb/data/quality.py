@@ -340,7 +340,7 @@ def _sessions(calendar: str | Iterable[Any] | None, first: int, last: int) -> np
     bounds = [pd.Timestamp(d * DAY_US * _NS) for d in (first, last)]
     if isinstance(calendar, str):
         try:
-            import exchange_calendars  # type: ignore[import-untyped]  # it ships no types
+            import exchange_calendars
         except ImportError as error:
             raise MissingPackage(
                 f"the calendar {calendar!r} needs a package ({error}): pip install exchange_calendars"
