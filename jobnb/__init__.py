@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jobnb.api import client as client
     from jobnb.api import connect as connect
     from jobnb.api import dead_letters as dead_letters
+    from jobnb.api import extract as extract
     from jobnb.api import get as get
     from jobnb.api import jobs as jobs
     from jobnb.api import map as map  # noqa: A004
@@ -63,6 +64,7 @@ _HOMES = {
         "client",
         "connect",
         "dead_letters",
+        "extract",
         "get",
         "jobs",
         "map",

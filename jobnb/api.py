@@ -16,6 +16,7 @@ from jobnb.option import Options
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jobnb.data.origin import DataSource
     from jobnb.notebook.panel import Panel
     from jobnb.research.bars import Bars
     from jobnb.research.folds import SplitsRows
@@ -103,6 +104,33 @@ class Submitter:
             **engine,
         )
 
+    def extract(
+        self,
+        symbols: str | Iterable[str],
+        *,
+        start: object,
+        end: object = None,
+        interval: str = "1d",
+        source: str | DataSource | Callable[..., pd.DataFrame] | None = None,
+        to: str | os.PathLike[str] | None = None,
+        chunk: int | None = None,
+        refresh: bool = False,
+        overwrite: bool = False,
+    ) -> Job:
+        """Fetch prices as one job; see `jobnb.extract`."""
+        return get_job_manager().extract(
+            symbols,
+            self.options,
+            start=start,
+            end=end,
+            interval=interval,
+            source=source,
+            to=to,
+            chunk=chunk,
+            refresh=refresh,
+            overwrite=overwrite,
+        )
+
 
 def parallel(n_jobs: int = -1) -> AbstractContextManager[builtins.list[Job]]:
     """Run what joblib does in this block as jobs: each call of a `joblib.Parallel`, scikit-learn's too, is one job.
@@ -176,7 +204,7 @@ def options(**said: Any) -> Submitter:
     Returns
     -------
     Submitter
-        With ``submit``, ``map``, ``parallel``, ``backtest`` and ``optimize``.
+        With ``submit``, ``map``, ``parallel``, ``backtest``, ``optimize`` and ``extract``.
 
     Examples
     --------
@@ -326,6 +354,70 @@ def optimize(
         maximize=maximize,
         cv=cv,
         **engine,
+    )
+
+
+def extract(
+    symbols: str | Iterable[str],
+    *,
+    start: object,
+    end: object = None,
+    interval: str = "1d",
+    source: str | DataSource | Callable[..., pd.DataFrame] | None = None,
+    to: str | os.PathLike[str] | None = None,
+    chunk: int | None = None,
+    refresh: bool = False,
+    overwrite: bool = False,
+) -> Job:
+    """Fetch prices of one or many symbols as one job, chunk by chunk, and write them to Parquet.
+
+    Parameters
+    ----------
+    symbols : str or iterable of str
+    start, end : str, date or datetime
+        The bars that begin in ``[start, end)``; ``end`` is now by default. Without a zone they are UTC. A bar that is
+        not over when the job is submitted is left out.
+    interval : str, default ``1d``
+    source : str, DataSource or callable, default ``yfinance``
+        See `jobnb.data.source`.
+    to : path or str, optional
+        A folder (one file per symbol) or a ``.parquet`` file (all of them, with a column ``symbol``), on the disk or
+        anywhere fsspec reaches. Without it the bars are only kept, where `jobnb.data.get` finds them.
+    chunk : int, optional
+        Bars per chunk; the source's page by default.
+    refresh : bool, default False
+        Fetch what is kept, too.
+    overwrite : bool, default False
+        Replace files that were not made by an extraction of the same symbols, source and interval.
+
+    Returns
+    -------
+    Job
+        Of the kind ``data``. Its result is an `ExtractResult`: ``records_processed``, ``paths``, ``gaps``, and
+        ``symbols`` with bars, span, fingerprint and report of each; ``frame(symbol)`` reads one back.
+
+    Raises
+    ------
+    UsageProblem, UnknownName
+        The source, the interval or the target makes no sense. Nothing was enqueued.
+    MissingPackage
+        ``MISSING_PACKAGE``: with the command that installs it.
+
+    Notes
+    -----
+    What was fetched is kept at once: a job that is killed, retried or submitted again fetches only the rest. With
+    ``jobnb.options(on_error="record")`` a symbol that fails does not fail the others.
+    """
+    return Submitter(options=Options()).extract(
+        symbols,
+        start=start,
+        end=end,
+        interval=interval,
+        source=source,
+        to=to,
+        chunk=chunk,
+        refresh=refresh,
+        overwrite=overwrite,
     )
 
 

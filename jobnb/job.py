@@ -191,6 +191,12 @@ class JobRecord:
         """How many items the plan has: runs of a sweep, items of a map, 1 for a single call."""
         return int(self.plan.get("items", 1))
 
+    @property
+    def records(self) -> int | None:
+        """How many records the job has processed, where it says so."""
+        found = (self.summary or {}).get("records")
+        return found if isinstance(found, int) else None
+
     def elapsed(self, now: datetime) -> float:
         """Seconds since the job started (since it was created while it waits), up to its end."""
         start = self.started_at or self.created_at
@@ -329,6 +335,14 @@ class Job:
     def artifacts(self) -> Mapping[str, bytes]:
         """What the job saved by ``jobnb.current().save(name, data)``."""
         return self._manager.artifacts(self._id)
+
+    @property
+    def records_processed(self) -> int:
+        """Records that the job has processed so far: bars of an extraction.
+
+        Of any other job, what its function returned as ``records_processed`` or ``records_collected``; else 0.
+        """
+        return self.record.records or 0
 
     @property
     def outcome(self) -> Outcome | None:

@@ -25,7 +25,7 @@ from jobnb.errors import (
     UsageProblem,
     did_you_mean,
 )
-from jobnb.job import Attempt, Event, Job, JobRecord, JobView, LogLine, Outcome, Status, utcnow
+from jobnb.job import Attempt, Event, Job, JobRecord, JobType, JobView, LogLine, Outcome, Status, utcnow
 from jobnb.listener import Events
 from jobnb.option import Options
 from jobnb.shown import shown as shown_arguments
@@ -194,6 +194,38 @@ class JobManager(Connection, Coroutines):
             plan=work.plan(most),
             blobs=[work.data.key],
             source=strategy,
+        )
+
+    def extract(
+        self,
+        symbols: str | Iterable[str],
+        options: Options | None = None,
+        *,
+        start: object,
+        end: object = None,
+        interval: str = "1d",
+        source: Any = None,
+        to: Any = None,
+        chunk: int | None = None,
+        refresh: bool = False,
+        overwrite: bool = False,
+    ) -> Job:
+        """Fetch prices as a job; see `jobnb.extract`."""
+        from jobnb.data import door
+
+        said = options or Options()
+        work, what, plan = door.extract_work(
+            symbols, home=self.store.home, start=start, end=end, interval=interval, source=source, to=to, chunk=chunk,
+            refresh=refresh, overwrite=overwrite, on_error=said.on_error,
+        )  # fmt: skip
+        return self._accept(
+            work,
+            JobType.DATA_EXTRACTION.value,
+            said,
+            name=door.name_of(what),
+            params=what,
+            plan=plan,
+            source=door.code_of(work),
         )
 
     def _keep_data(self, bars: Bars) -> Callable[[], str]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from jobnb.data.access import get as get
     from jobnb.data.access import sample as sample
     from jobnb.data.ccxt import Ccxt as Ccxt
+    from jobnb.data.extracted import Extracted as Extracted
+    from jobnb.data.extracted import ExtractResult as ExtractResult
     from jobnb.data.files import Files as Files
     from jobnb.data.files import read as read
     from jobnb.data.frame import fingerprint as fingerprint
@@ -33,6 +35,7 @@ _HOMES = {
     "access": ("cached", "forget", "get", "sample"),
     "ccxt": ("Ccxt",),
     "quality": ("Check", "Gap", "check"),
+    "extracted": ("ExtractResult", "Extracted"),
     "files": ("Files", "read"),
     "frame": ("fingerprint",),
     "limit": ("RateLimit",),

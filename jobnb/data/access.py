@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobnb import config
-from jobnb.data.fetch import Fetcher, described, fill, join, shown
+from jobnb.data.fetch import Fetcher, described, fill, join, retire, shown
 from jobnb.data.interval import Interval, boundary, text
 from jobnb.data.origin import DataSource, terms_of
 from jobnb.data.origin import source as named
@@ -124,7 +124,10 @@ def get(
     whole, final = span_of(start, end, length, made, time.time())
     series = Series(folder(), made.name, symbol, length)
     fetcher = Fetcher.of(made, series.root)
-    parts = [fill(series, fetcher, final, refresh=refresh)] if final[1] > final[0] else []
+    now = time.time()
+    parts = [fill(series, fetcher, final, fresh=now if refresh else None)] if final[1] > final[0] else []
+    if refresh:
+        retire(series, fetcher, final, now)
     if unfinished and whole[1] > final[1]:
         parts.append(fetcher.page(symbol, (final[1], whole[1]), length))
     frame, tz = join(parts)

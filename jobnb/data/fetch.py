@@ -152,7 +152,7 @@ def canonical(answer: object, name: str, interval: Interval) -> tuple[Any, str |
 
 
 def fill(
-    series: Series, fetcher: Fetcher, span: Span, *, since: float | None = None, refresh: bool = False
+    series: Series, fetcher: Fetcher, span: Span, *, since: float | None = None, fresh: float | None = None
 ) -> tuple[Any, str | None]:
     """Return the final bars of a span (µs), fetching and keeping what is missing of them.
 
@@ -164,8 +164,8 @@ def fill(
         It must not go beyond what is final.
     since : float, optional
         See `Series.covered`.
-    refresh : bool, default False
-        Fetch all of it, whatever is kept.
+    fresh : float, optional
+        Seconds since 1970: what was fetched before then does not count.
 
     Returns
     -------
@@ -174,20 +174,9 @@ def fill(
     """
     if not fetcher.terms.cache:
         return join([fetcher.page(series.symbol, p, series.interval) for p in _pages(span, fetcher, series)])
-    if refresh:
-        stale, made = series.segments(), set()
-        for page in _pages(span, fetcher, series):
-            frame, tz = fetcher.page(series.symbol, page, series.interval)
-            made.add(series.add(page, frame, tz).path)
-        # Those that reach beyond the span stay, unless their prices may be on another basis by now.
-        series.drop(
-            s
-            for s in stale
-            if s.path not in made and (fetcher.terms.restates or (span[0] <= s.start and s.stop <= span[1]))
-        )
     for _ in range(5):
-        _fetch_missing(series, fetcher, span, since)
-        listed = series.segments()
+        _fetch_missing(series, fetcher, span, since, fresh)
+        listed = series.segments(fresh)
         if missing(span, series.covered(since, listed=listed)):
             continue
         try:
@@ -203,14 +192,27 @@ def fill(
     )
 
 
+def retire(series: Series, fetcher: Fetcher, span: Span, fresh: float) -> None:
+    """Forget what was fetched before ``fresh`` (seconds since 1970), once the span has been fetched anew.
+
+    What reaches beyond the span stays, unless its prices may be on another basis by now.
+    """
+    young = {s.path for s in series.segments(fresh)}
+    series.drop(
+        s
+        for s in series.segments()
+        if s.path not in young and (fetcher.terms.restates or (span[0] <= s.start and s.stop <= span[1]))
+    )
+
+
 def _pages(span: Span, fetcher: Fetcher, series: Series) -> list[Span]:
     return pages(span, series.interval, fetcher.terms.page)
 
 
-def _fetch_missing(series: Series, fetcher: Fetcher, span: Span, since: float | None) -> None:
+def _fetch_missing(series: Series, fetcher: Fetcher, span: Span, since: float | None, fresh: float | None) -> None:
     # Twice at most: bars that were dropped because their source has restated them are missing, too.
     for restated in (False, True):
-        before = series.segments()
+        before = series.segments(fresh)
         gaps = missing(span, series.covered(since, listed=before))
         if not gaps:
             return
@@ -247,7 +249,7 @@ def _differs(series: Series, fresh: Any, before: list[Segment]) -> bool:
         return False
     low, high = (int(t) // 1000 for t in fresh.index.as_unit("ns").asi8[[0, -1]])
     try:
-        old, _ = series.load((low, high + 1))
+        old, _ = series.load((low, high + 1), listed=before)
     except Damaged:
         return True
     both = fresh.index.intersection(old.index)

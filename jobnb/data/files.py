@@ -223,7 +223,7 @@ def told(url: str) -> dict[str, str] | None:
         return None
     try:
         with system.open(path, "rb") as file:
-            said = pa.parquet.read_schema(io.BytesIO(file.read())).metadata or {}
+            said = pa.parquet.read_schema(file).metadata or {}
     except pa.ArrowException:
         return {}
     return {k.decode().removeprefix("jobnb."): v.decode() for k, v in said.items() if k.startswith(b"jobnb.")}

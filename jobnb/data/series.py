@@ -27,6 +27,8 @@ from jobnb.errors import StoreError, UsageProblem
 
 #: An answer without any bar may be an outage: it counts for this long only.
 EMPTY_SECONDS = 86_400.0
+#: A file system's clock may be so far behind the process's.
+CLOCK_SECONDS = 0.02
 #: More files than this of one series are merged.
 MOST_SEGMENTS = 64
 _NAME = re.compile(r"(-?\d+)_(-?\d+)_(\d+)_([0-9a-f]{16})\.parquet")
@@ -73,8 +75,14 @@ class Series:
         self.source, self.symbol, self.interval = source, symbol, interval
         self.folder = root / slug(source) / slug(symbol) / str(interval)
 
-    def segments(self) -> list[Segment]:
-        """Return the files, oldest first: where they overlap, the later one is right."""
+    def segments(self, fresh: float | None = None) -> list[Segment]:
+        """Return the files, oldest first: where they overlap, the later one is right.
+
+        Parameters
+        ----------
+        fresh : float, optional
+            Seconds since 1970: only those that were written since.
+        """
         found: list[Segment] = []
         try:
             with os.scandir(self.folder) as listing:
@@ -92,6 +100,8 @@ class Series:
                         written=entry.stat().st_mtime,
                     )
                 )  # fmt: skip
+        if fresh is not None:
+            found = [s for s in found if s.written >= fresh - CLOCK_SECONDS]
         return sorted(found, key=lambda s: (s.written, s.path.name))
 
     def covered(self, since: float | None = None, *, listed: Sequence[Segment] | None = None) -> list[Span]:
@@ -192,10 +202,11 @@ class Series:
                 continue
             # Between the two steps both are there, and say the same.
             made = self.add(span, frame, tz)
-            # No younger than its parts: what another process adds meanwhile has the last word.
-            newest = max(s.written for s in inside)
+            # As old as its oldest part: what another process adds meanwhile has the last word, and nothing looks fresh
+            # that is not.
+            oldest = min(s.written for s in inside)
             with contextlib.suppress(FileNotFoundError):
-                os.utime(made.path, (newest, newest))
+                os.utime(made.path, (oldest, oldest))
             self.drop(s for s in inside if s.path != made.path)
 
     def _read(self, segment: Segment) -> tuple[Any, dict[str, str]]:

@@ -68,6 +68,8 @@ def running(view: JobView, known: eta.Eta | None = None) -> Running:
     left = speed.left(view.now.timestamp())
     if left is not None and not job.cancel_requested:
         rest.append(f"about {look.clock(left)} left")
+    if job.records is not None:
+        rest.append(look.plural(job.records, "record"))
     if job.running > 1:
         rest.append(look.plural(job.running, "task") + " at once")
     if job.attempt > 1:
@@ -165,6 +167,10 @@ def ended_line(view: JobView) -> str:
     text = f"completed in {look.duration(job.elapsed(view.now))}"
     if job.items > 1:
         text += f"{look.DOT}{look.plural(job.items, look.noun(job.kind))}"
+    if job.records is not None:
+        text += f"{look.DOT}{look.plural(job.records, 'record')}"
+    if isinstance(gaps := (job.summary or {}).get("gaps"), int) and gaps and job.kind == "data":
+        text += f"{look.DOT}{look.plural(gaps, 'gap')}"
     if job.failed_items:
         text += f"{look.DOT}{look.number(job.failed_items)} failed"
     if job.attempt > 1:

@@ -112,7 +112,13 @@ def replace(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[st
     return dict(part)
 
 
+def add(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[str, Any]:
+    """Add up the counts of the tasks of an extraction."""
+    return {name: part.get(name, 0) + (total or {}).get(name, 0) for name in {**(total or {}), **part}}
+
+
 _FOLDS: Mapping[str, Callable[[Mapping[str, Any] | None, Mapping[str, Any]], dict[str, Any]]] = {
+    "extract": add,
     "grid": fold_sweep,
     "random": fold_sweep,
     "tpe": fold_sweep,
