@@ -1,0 +1,111 @@
+"""Every tutorial from top to bottom, as nbclient runs it: without a page, in a home of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.kernel
+
+NOTEBOOKS = {path.stem: path for path in sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """Return a notebook with the outputs of a run in a fresh home, each run once; nothing goes on running after it."""
+    done = {}
+
+    def run(name):
+        if name not in done:
+            done[name] = execute(NOTEBOOKS[name], tmp_path_factory.mktemp(name))
+        return done[name]
+
+    return run
+
+
+def execute(notebook, folder):
+    import nbformat
+
+    from jobnb.manager import JobManager
+
+    home, copy = folder / "home", folder / notebook.name
+    shutil.copy(notebook, copy)
+    env = dict(os.environ, JOBNB_HOME=str(home), IPYTHONDIR=str(folder / "ipython"))
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(notebook.parents[1]), env.get("PYTHONPATH"))))
+    # A process of its own: nbclient leaves sockets to the garbage collector, which this suite counts as errors.
+    main = "from nbclient.cli import NbClientApp; NbClientApp.launch_instance()"
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", main, str(copy), "--inplace", "--timeout=120"],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=170,
+            check=False,
+        )
+    finally:
+        manager = JobManager(home=home)
+        manager.daemon.stop()
+        manager.close()
+    assert ran.returncode == 0, ran.stderr
+    return nbformat.read(copy, as_version=4)
+
+
+def cards(notebook):
+    """Return the outputs that are cards, in order."""
+    return [
+        output for cell in notebook.cells for output in cell.get("outputs", ()) if "jobnb" in output.get("metadata", {})
+    ]
+
+
+def outputs(notebook):
+    return [output for cell in notebook.cells for output in cell.get("outputs", ())]
+
+
+def test_there_are_tutorials():
+    assert "01-quickstart" in NOTEBOOKS
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_is_kept_without_outputs(name):
+    import nbformat
+
+    notebook = nbformat.read(NOTEBOOKS[name], as_version=4)
+    assert not outputs(notebook)
+    assert not [cell for cell in notebook.cells if cell.get("execution_count")]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_runs_and_keeps_its_outcomes(executed, name):
+    import nbformat
+
+    notebook = executed(name)
+    assert not [o for o in outputs(notebook) if o["output_type"] == "error"]
+    assert not [o for o in outputs(notebook) if o["output_type"] == "stream" and o["name"] == "stderr"]
+    found = cards(notebook)
+    assert found
+    for card in found:
+        html = card["data"]["text/html"]
+        assert WIDGET_VIEW not in card["data"], card["data"]["text/plain"]
+        assert "<section" in html
+        # The saved notebook holds what the page shows: neither a script nor anything from elsewhere.
+        assert "<script" not in html
+        assert "src=" not in html
+        assert "http" not in html.replace("http://www.w3.org/2000/svg", "")
+    assert len(nbformat.writes(notebook)) < 2_000_000
+
+
+def test_the_quickstart(executed):
+    found = cards(executed("01-quickstart"))
+    by_job = {c["metadata"]["jobnb"]["job"]: c["data"]["text/html"] for c in found}
+    assert len(by_job) == 4
+    backtest, sweep, simulation, endless = by_job.values()
+    assert "jn-plot" in backtest
+    assert 'class="jn-heat"' in sweep
+    assert "Is it luck?" in sweep
+    assert "mean of 1000 paths" in simulation
+    assert "jn-cancelled" in endless
