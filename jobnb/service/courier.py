@@ -93,6 +93,8 @@ class Courier:
     _stopping: set[tuple[str, int]] = field(default_factory=set)
     #: Tasks whose supervisors said that they are over, and whose outcome is on its way.
     _over: set[tuple[str, int]] = field(default_factory=set)
+    #: Outcomes that came with that news, and of which attempt: fetching one costs as much as a small job.
+    _told: dict[tuple[str, int], tuple[int, bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.topic = f"jobnb-{self.store.id}"
@@ -184,6 +186,7 @@ class Courier:
             self._publish()
         self._stopping.discard((job, task))
         self._over.discard((job, task))
+        self._told.pop((job, task), None)
         self._drop_receipts(f"{job}-{task}-")
 
     def close_job(self, job: str) -> None:
@@ -297,7 +300,9 @@ class Courier:
 
     def _message(self, future: Any, job: str, task: int, attempt: int, start: int) -> Ended | Lost | None:
         if future.status == "finished":
-            packed = future.result(timeout=RESULT_SECONDS)
+            told, packed = self._told.pop((job, task), (0, b""))
+            if told != attempt:
+                packed = future.result(timeout=RESULT_SECONDS)
             try:
                 return Ended(outcome=TaskOutcome.unpack(packed))
             except (ValueError, TypeError) as error:
@@ -328,6 +333,9 @@ class Courier:
                 return
             if key in self._futures:
                 self._over.add(key)
+                if said.get("outcome"):
+                    # Before the news that the future is done: both come by way of the scheduler, in this order.
+                    self._told[key] = int(said["attempt"]), bytes(said["outcome"])
         progress = said.get("progress")
         self.inbox.put(
             Said(

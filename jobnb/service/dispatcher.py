@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobnb.errors import HomeNotWritable, LeaseLost, StoreError
 from jobnb.job import JobRecord, Status, utcnow
@@ -48,6 +48,10 @@ FINISH_SECONDS = 1.0
 STORE_PAUSE_SECONDS = 0.5
 #: A call that took no longer, the last time one of that name ended, may be sent ahead, behind one that runs.
 AHEAD_SECONDS = 0.1
+#: So many of them may be out per place, and so many seconds of work: they come back in batches, which are written
+#: down at once.
+AHEAD_CALLS = 6
+AHEAD_TOTAL_SECONDS = 0.15
 #: One that was sent ahead and has not begun by then is called back: the one before it takes longer than thought.
 RECALL_SECONDS = 0.5
 #: Names of calls of which it is known how long they take.
@@ -300,7 +304,7 @@ class Dispatcher:
     def _hand_out(self) -> None:
         """Fill the window: choose a job for each free place, write its task down, send it."""
         out = sum(len(ledger.running) for ledger in self._ledgers.values())
-        free = self._slots * self.cluster.window - out
+        free = self._slots * self._depth() - out
         if free <= 0 or not (self._waiting or any(b.open for b in self._ledgers.values())):
             return
         self._take_up(free)
@@ -331,6 +335,14 @@ class Dispatcher:
         for ledger, task, span, budget in chosen:
             self._courier.send(ledger.job, task, span, ledger.running[task].attempt, budget)
 
+    def _depth(self) -> int:
+        """Return how many tasks may be out per place: more than the usual where all are calls known to be short."""
+        window = self.cluster.window
+        if window == 1 or not all(ledger.single and ledger.pace is not None for ledger in self._ledgers.values()):
+            return window
+        longest = max((ledger.pace or 0.0 for ledger in self._ledgers.values()), default=0.0)
+        return max(window, min(AHEAD_CALLS, int(AHEAD_TOTAL_SECONDS / max(longest, 1e-3)))) if longest else window
+
     def _take_up(self, free: int) -> None:
         """Make the next waiting jobs running, as many as could start now."""
         if not self._waiting:
@@ -356,9 +368,9 @@ class Dispatcher:
             ahead = itertools.takewhile(lambda job: self._ahead(job) is not None, waiting[room:most])
             taken = [job for job in (*waiting[:room], *ahead) if self.store.tasks.start_job(job.id)]
         for job in taken:
-            fresh = self.store.jobs.get(job.id)
-            if fresh is not None:
-                self._adopt(Ledger.of(fresh, self.store.tasks.of(job.id)))
+            # One that begins for the first time, and took nothing over, has no task yet.
+            known = self.store.tasks.of(job.id) if job.started_at or job.rerun_of else ()
+            self._adopt(Ledger.of(replace(job, status=Status.RUNNING), known))
         self._waiting = len(waiting) > len(taken)
 
     def _ahead(self, job: JobRecord) -> float | None:

@@ -24,10 +24,11 @@ from typing import Any, NoReturn
 
 from jobnb.errors import JobnbError
 from jobnb.work import Hooked, Part, Work
-from jobnb.worker import blobs, context, failure, orphan, plain_bars, preload, surroundings
+from jobnb.worker import blobs, context, failure, late_seed, orphan, plain_bars, preload, surroundings
 from jobnb.worker.channel import ChildChannel
 from jobnb.worker.prctl import die_with_parent
 from jobnb.worker.request import TaskError
+from jobnb.worker.weight import TELLTALE
 
 #: Dask's and msgpack's own limits are near 4 GiB; a result this large belongs into a file.
 _LARGEST_RESULT_BYTES = 2 << 30
@@ -60,6 +61,7 @@ def main(sock_fd: int, out_fd: int, err_fd: int, parent: int, *, watchdog: bool 
     surroundings.leave_no_bytecode()
     surroundings.draw_on_paper()
     plain_bars.install()
+    late_seed.install()
     surroundings.show_logging()
     faulthandler.enable(2, all_threads=False)
     # What the parent registered is not for a child to run.
@@ -169,6 +171,7 @@ class Child:
             "done": meter.done,
             "progress": meter.plain(),
             "cpu": _cpu_seconds() - cpu_before,
+            "heavy": any(name in sys.modules for name in TELLTALE),
             "rss": used * (1 if sys.platform == "darwin" else 1024),
         }
 
@@ -182,7 +185,9 @@ class Child:
             sys.stderr.write(said + "\n")
         surroundings.extend_path(about["sys_path"])
         blobs.use(message["paths"])
-        surroundings.seed_random(surroundings.task_seed(about["seed"]))
+        seed = surroundings.task_seed(about["seed"])
+        surroundings.seed_random(seed)
+        late_seed.use(seed)
         here = context.JobContext(about, meter, self._channel.send, message["cluster"])
         context.enter(here)
         if message["payload"] is not None:

@@ -1,7 +1,8 @@
-"""The fork server: one process per Dask worker that has loaded the heavy libraries and forks a child on request.
+"""The fork server: a process beside a Dask worker that has loaded libraries and forks a child on request.
 
-It has one thread, runs no user code and imports no user module. It reaps its children, kills what they leave behind,
-in their process groups or beside them, and leaves, with all of them, when the worker is gone.
+There are up to two per worker: one with the heavy libraries, and a light one whose children cost a fraction
+(`jobnb.worker.weight`). It has one thread, runs no user code and imports no user module. It reaps its children, kills
+what they leave behind, in their process groups or beside them, and leaves, with all of them, when the worker is gone.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _MAX_REQUEST_BYTES = 4096
 _LEAVE_SECONDS = 1.0
 
 
-def main(control_fd: int, worker_pid: int) -> None:
-    """Serve until the worker hangs up or dies."""
+def main(control_fd: int, worker_pid: int, light: int) -> None:
+    """Serve until the worker hangs up or dies; ``light`` is 1 for the server without the heavy libraries."""
     control = socket.socket(fileno=control_fd)
-    server = ForkServer(control)
+    server = ForkServer(control, light=bool(light))
     server.watch_signals()
     die_with_parent(worker_pid, signal.SIGTERM)
     adopt_orphans()
-    preload.load()
+    preload.load(preload.LIGHT if light else preload.LIBRARIES)
     _settle()
     server.serve()
 
@@ -49,8 +50,9 @@ def _settle() -> None:
 class ForkServer:
     """The loop: requests from the worker, deaths of children."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, *, light: bool = False) -> None:
         self._control = control
+        self._light = light
         self._children: set[int] = set()
         self._wake_read, self._wake_write = os.pipe()
         self._leaving = False
@@ -71,7 +73,10 @@ class ForkServer:
     def serve(self) -> None:
         """Loop until the worker is gone; leave nothing behind."""
         try:
-            self._send_scout()
+            if self._light:
+                self._tell({"op": "ready"})
+            else:
+                self._send_scout()
             with selectors.DefaultSelector() as selector:
                 selector.register(self._control, selectors.EVENT_READ)
                 selector.register(self._wake_read, selectors.EVENT_READ)
@@ -167,6 +172,7 @@ class ForkServer:
             if pid == self._scout:
                 preload.warm_kernel()  # from numba's cache now
                 _settle()
+                self._tell({"op": "ready"})
             elif mine:
                 self._tell({"op": "exit", "pid": pid, "status": status, "cpu": cpu_seconds, "rss": max_rss})
 

@@ -12,6 +12,7 @@ import threading
 from jobnb.worker.blobs import Cache
 from jobnb.worker.channel import Wake
 from jobnb.worker.pool import Pool
+from jobnb.worker.weight import Weights
 
 
 class Host:
@@ -23,6 +24,7 @@ class Host:
         self._workers: set[str] = set()
         self._pool: Pool | None = None
         self.cache = Cache()
+        self.weights = Weights()
 
     @property
     def pool(self) -> Pool:

@@ -39,6 +39,10 @@ class Launcher(Protocol):
         """Say whether `start` can work; a launcher that is not alive is replaced."""
         ...
 
+    def ready(self) -> bool:
+        """Say whether a child would be there at once."""
+        ...
+
     def close(self) -> None:
         """Kill all children and whatever helps to start them."""
         ...
@@ -46,9 +50,18 @@ class Launcher(Protocol):
 
 def choose() -> Launcher:
     """Return a launcher for this platform; JOBNB_LAUNCHER ("fork" or "spawn") overrides."""
-    wanted = os.environ.get("JOBNB_LAUNCHER") or ("fork" if sys.platform == "linux" else "spawn")
     # macOS can fork, but its system libraries abort in a forked child.
-    return ForkLauncher() if wanted == "fork" else SpawnLauncher()
+    return ForkLauncher() if _forks() else SpawnLauncher()
+
+
+def choose_light() -> Launcher | None:
+    """Return a launcher of children without the heavy libraries; None where children are spawned anyway."""
+    return ForkLauncher(light=True) if _forks() else None
+
+
+def _forks() -> bool:
+    wanted = os.environ.get("JOBNB_LAUNCHER") or ("fork" if sys.platform == "linux" else "spawn")
+    return wanted == "fork"
 
 
 def _command(code: str, *arguments: int) -> list[str]:
@@ -60,21 +73,51 @@ def _command(code: str, *arguments: int) -> list[str]:
 
 
 class ForkLauncher:
-    """Asks a fork server for children. One thread starts the server and listens to it."""
+    """Asks a fork server for children. One thread starts the server and listens to it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    light : bool
+        Whether the server leaves out the heavy libraries.
+    """
+
+    def __init__(self, *, light: bool = False) -> None:
+        self._light = light
+        self._ready = threading.Event()
+        self._spare: ChildProcess | None = None
         self._control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._numbers = itertools.count(1)
         self._waiting: dict[int, ChildProcess] = {}
         self._by_pid: dict[int, ChildProcess] = {}
         self._lock = threading.Lock()
         self._gone = threading.Event()
+        self._closed = False
         self.server_pid: int | None = None
         self._thread = threading.Thread(target=self._listen, name="jobnb-forkserver", daemon=True)
         self._thread.start()
 
     def start(self) -> ChildProcess:
-        """Ask for a child; the request waits in the socket while the server still loads its libraries."""
+        """Return the spare, and ask for another: it is forked while this one works.
+
+        While the server still loads its libraries there is none, and the request waits in the socket.
+        """
+        with self._lock:
+            child, self._spare = self._spare, None
+        if child is not None and child.dead.is_set():
+            child.close()
+            child = None
+        child = child or self._ask()
+        if self._ready.is_set():
+            spare: ChildProcess | None = self._ask()
+            with self._lock:
+                if self._spare is None and not self._closed:
+                    self._spare, spare = spare, None
+            if spare is not None:
+                spare.kill()
+                spare.close()
+        return child
+
+    def _ask(self) -> ChildProcess:
         child = ChildProcess()
         number = next(self._numbers)
         with self._lock:
@@ -94,12 +137,20 @@ class ForkLauncher:
         """Say whether the fork server is there, or coming."""
         return not self._gone.is_set()
 
+    def ready(self) -> bool:
+        """Say whether the fork server has loaded what it loads."""
+        return self._ready.is_set() and self.alive()
+
     def close(self) -> None:
         """Have the fork server leave with all its children."""
         with self._lock:
+            self._closed = True
             children = [*self._by_pid.values(), *self._waiting.values()]
+            spare, self._spare = self._spare, None
         for child in children:
             child.kill()
+        if spare is not None:
+            spare.close()
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         if threading.current_thread() is not self._thread:
@@ -110,7 +161,12 @@ class ForkLauncher:
         try:
             fd = self._theirs.fileno()
             server = subprocess.Popen(
-                _command("from jobnb.worker.forkserver import main; main(*map(int, sys.argv[2:]))", fd, os.getpid()),
+                _command(
+                    "from jobnb.worker.forkserver import main; main(*map(int, sys.argv[2:]))",
+                    fd,
+                    os.getpid(),
+                    int(self._light),
+                ),
                 stdin=subprocess.DEVNULL,
                 pass_fds=(fd,),
                 start_new_session=True,
@@ -130,9 +186,12 @@ class ForkLauncher:
                 left = [*self._by_pid.values(), *self._waiting.values()]
                 self._by_pid.clear()
                 self._waiting.clear()
+                spare, self._spare = self._spare, None
             for child in left:
                 child.kill()
                 child.died(None)
+            if spare is not None:
+                spare.close()
             self._control.close()
 
     def _end(self, server: subprocess.Popen[bytes]) -> None:
@@ -148,6 +207,8 @@ class ForkLauncher:
                 child = self._waiting.pop(message["id"])
                 self._by_pid[message["pid"]] = child
             child.born(message["pid"])
+        elif message["op"] == "ready":
+            self._ready.set()
         else:
             with self._lock:
                 child = self._by_pid.pop(message["pid"])
@@ -182,6 +243,11 @@ class SpawnLauncher:
     def alive(self) -> bool:
         """Say whether it was not closed."""
         return not self._closed
+
+    def ready(self) -> bool:
+        """Say whether the spare is there."""
+        with self._lock:
+            return self._spare is not None and not self._closed
 
     def close(self) -> None:
         """Kill all children, the spare too."""

@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 
-from jobnb.worker.launcher import Launcher, choose
+from jobnb.worker.launcher import Launcher, choose, choose_light
 from jobnb.worker.process import ChildProcess
 
 #: How long a child waits for its job's next task.
@@ -25,6 +25,7 @@ class Pool:
         self._idle_seconds = idle_seconds
         self._changed = threading.Condition()
         self._launcher: Launcher | None = None
+        self._light: Launcher | None = None
         self._idle: list[tuple[float, ChildProcess]] = []
         self._leaving: list[tuple[float, ChildProcess]] = []
         self._busy: set[ChildProcess] = set()
@@ -41,7 +42,16 @@ class Pool:
                 self._launcher = choose()
             return self._launcher
 
-    def take(self, job: str, slots: int) -> ChildProcess:
+    def _light_launcher(self) -> Launcher | None:
+        """Return the launcher of light children, once it is there; the first time it is only begun."""
+        with self._changed:
+            if self._closed:
+                return None
+            if self._light is None or not self._light.alive():
+                self._light = choose_light()
+            return self._light if self._light is not None and self._light.ready() else None
+
+    def take(self, job: str, slots: int, *, light: bool = False) -> ChildProcess:
         """Return a child for a task of ``job``.
 
         Parameters
@@ -50,6 +60,8 @@ class Pool:
             The job's id.
         slots
             How many tasks this process runs at once: with the busy children there are never more.
+        light
+            Whether a child without the heavy libraries will do.
         """
         with self._changed:
             for i, (_, child) in enumerate(self._idle):
@@ -59,7 +71,9 @@ class Pool:
                     return child
             while self._idle and len(self._idle) + len(self._busy) >= slots:
                 self._send_home(self._idle.pop(0)[1])
-        child = self._living_launcher().start()
+        launcher = self._light_launcher() if light else None
+        child = (launcher or self._living_launcher()).start()
+        child.light = launcher is not None
         child.job = job
         with self._changed:
             self._busy.add(child)
@@ -120,11 +134,12 @@ class Pool:
             idle = [child for _, child in self._idle]
             self._idle.clear()
             self._leaving.clear()
-            launcher, self._launcher = self._launcher, None
+            launchers = [each for each in (self._launcher, self._light) if each is not None]
+            self._launcher = self._light = None
             self._changed.notify_all()
         for child in (*children, *busy):
             child.kill()
-        if launcher is not None:
+        for launcher in launchers:
             launcher.close()
         for child in idle:
             with contextlib.suppress(OSError):

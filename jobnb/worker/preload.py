@@ -11,22 +11,24 @@ import fcntl
 import importlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from jobnb.worker.blobs import private_folder
 from jobnb.worker.failure import versions
 
 log = logging.getLogger(__name__)
 
-#: Never a user's module.
-LIBRARIES = ("numpy", "pandas", "cloudpickle", "jobnb.work", "jobnb.research.kernel")
+#: What every job needs. Never a user's module.
+LIGHT = ("cloudpickle", "jobnb.work")
+#: What most research needs.
+LIBRARIES = (*LIGHT, "numpy", "pandas", "jobnb.research.kernel")
 
 _warm = False
 
 
-def load() -> None:
-    """Import what most jobs need; a package that is not installed here is left out."""
-    for name in LIBRARIES:
+def load(libraries: Sequence[str] = LIBRARIES) -> None:
+    """Import what jobs need; a package that is not installed here is left out."""
+    for name in libraries:
         try:
             importlib.import_module(name)
         except ImportError:

@@ -78,6 +78,8 @@ class ChildProcess:
         self.cpu_seconds = 0.0
         self.max_rss = 0
         self.ready = False
+        #: Born without the heavy libraries.
+        self.light = False
         self.job: str | None = None
         self.payload_hash: str | None = None
         self.base_memory = 0

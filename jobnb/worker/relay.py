@@ -12,11 +12,15 @@ from jobnb.worker.request import ProgressValue
 
 #: At most ten updates a second and task.
 INTERVAL_SECONDS = 0.1
+#: A task that is over by then has nothing to tell but its end: an event costs as much as a small job.
+START_SECONDS = 0.05
 MAX_LINES_PER_EVENT = 50
+#: Outcomes up to this size travel with the news of the end, so that nobody has to fetch them.
+OUTCOME_BYTES = 16_000  # the scheduler keeps the last thousand events
 
 
 class Relay:
-    """Sends "started" at once, "update" when something changed and it is time, "ended" at the end.
+    """Sends "started" soon, "update" when something changed and it is time, "ended" at the end.
 
     Parameters
     ----------
@@ -38,6 +42,7 @@ class Relay:
         self._sent_line = 0
         self._sent: tuple[ProgressValue | None, int] = (None, 0)
         self._next_at = 0.0
+        self._start_at: float | None = None
         self.pid = 0
         self.progress: ProgressValue | None = None
         self.done = 0
@@ -48,20 +53,33 @@ class Relay:
 
     def due_at(self) -> float | None:
         """Return the monotonic time at which `tick` has something to send, or None."""
-        return self._next_at if self._send is not None and self._dirty else None
+        if self._send is None:
+            return None
+        if self._start_at is not None:
+            return self._start_at
+        return self._next_at if self._dirty else None
+
+    def begin(self, now: float) -> None:
+        """Note that the task has begun; it is told a little later."""
+        self._start_at = now + START_SECONDS
 
     def tick(self, now: float, t_us: int) -> None:
-        """Send an update if there is something new and it is time."""
-        if self._send is not None and now >= self._next_at and self._dirty:
-            self.event("update", "running", now, t_us)
+        """Send the start, or an update if there is something new, when it is time."""
+        due = self.due_at()
+        if due is not None and now >= due:
+            self.event("update" if self._start_at is None else "started", "running", now, t_us)
 
-    def event(self, kind: str, state: str, now: float, t_us: int) -> None:
-        """Send an event now."""
+    def event(self, kind: str, state: str, now: float, t_us: int, outcome: bytes | None = None) -> None:
+        """Send an event now, with the packed outcome if that is small."""
         if self._send is None:
             return
         self._seq += 1
+        self._start_at = None
         self._next_at = now + INTERVAL_SECONDS
-        lines = self._ring.since(self._sent_line, MAX_LINES_PER_EVENT)
+        if outcome is not None and len(outcome) > OUTCOME_BYTES:
+            outcome = None
+        # The outcome has them all.
+        lines = self._ring.since(self._sent_line, MAX_LINES_PER_EVENT) if outcome is None else ()
         self._sent_line = self._ring.count
         self._sent = (self.progress, self.done)
         self._send(
@@ -75,5 +93,6 @@ class Relay:
                 "done": self.done,
                 "log": [list(line) for line in lines],
                 "state": state,
+                "outcome": outcome,
             }
         )

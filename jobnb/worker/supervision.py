@@ -94,6 +94,11 @@ class Supervision:
         self._hung_up = False
         self._strays: dict[int, Any] = {}
 
+    @property
+    def heavy(self) -> bool:
+        """True once the child has said that it has the heavy libraries loaded."""
+        return self._end is not None and bool(self._end["heavy"])
+
     def run(self, child: ChildProcess, blank: TaskOutcome, pool: Pool) -> TaskOutcome:
         """Run the task in ``child``, which goes back to ``pool`` when it may be used again."""
         child.listen(lambda: self._wake.set("exit"))
@@ -156,7 +161,7 @@ class Supervision:
 
     def _begin(self, child: ChildProcess) -> None:
         self._relay.pid = child.pid or 0
-        self._relay.event("started", "running", time.monotonic(), time.time_ns() // 1000)
+        self._relay.begin(time.monotonic())
         known = child.payload_hash == self._request.payload_hash
         child.payload_hash = self._request.payload_hash
         if self._request.timeout is not None:

@@ -73,8 +73,7 @@ def run_task(request: bytes, payload: bytes, *data: bytes) -> bytes:
             payload = (Path(asked.blob_dir) / asked.payload_hash).read_bytes()
         except OSError as error:
             return _missing(asked, f"the job's work cannot be read from the store ({error}).").pack()
-    outcome = _run(asked, payload, data, worker, key, shared)
-    packed = outcome.pack()
+    packed = _run(asked, payload, data, worker, key, shared)
     if paper is not None:
         try:
             receipt.write(paper, packed)
@@ -107,7 +106,7 @@ def _run(
     worker: Worker | None,
     key: str,
     shared: bool,
-) -> TaskOutcome:
+) -> bytes:
     here = host()
     name = "" if worker is None else str(worker.address)
     owner = "" if worker is None else str(worker.id)
@@ -128,9 +127,7 @@ def _run(
         paths = blobs.provide(asked.blobs, data, asked.blob_dir if shared else None, here.cache)
     except BlobMissing as error:
         missing = TaskError(code=error.code, type="BlobMissing", message=error.message)
-        outcome = replace(blank, error=missing.as_map(), finished_at=time.time_ns() // 1000)
-        relay.event("ended", outcome.state, time.monotonic(), outcome.finished_at)
-        return outcome
+        return _told(relay, replace(blank, error=missing.as_map(), finished_at=time.time_ns() // 1000))
     wake = Wake()
     slot = Slot()
     here.watch(owner, key, wake)
@@ -147,14 +144,22 @@ def _run(
             slot=slot,
             cluster=access(worker),
         )
-        child = here.pool.take(asked.job, _slots(worker))
+        light = not asked.blobs and here.weights.light(asked.name, payload)
+        child = here.pool.take(asked.job, _slots(worker), light=light)
         outcome = supervision.run(child, blank, here.pool)
+        if child.light and supervision.heavy:
+            here.weights.was_heavy(asked.name)
     finally:
         here.unwatch(owner, key)
         wake.close()
         slot.close()
-    relay.event("ended", outcome.state, time.monotonic(), outcome.finished_at)
-    return outcome
+    return _told(relay, outcome)
+
+
+def _told(relay: Relay, outcome: TaskOutcome) -> bytes:
+    packed = outcome.pack()
+    relay.event("ended", outcome.state, time.monotonic(), outcome.finished_at, packed)
+    return packed
 
 
 def _slots(worker: Worker | None) -> int:

@@ -8,9 +8,11 @@ import contextlib
 import hashlib
 import os
 import pickle
+import signal
 import time
 from pathlib import Path
 
+import cloudpickle
 import pytest
 from worker_kit import Running, alive, ask, eventually, read_pid, run, texts
 
@@ -880,6 +882,90 @@ def test_an_idle_child_leaves_by_itself_and_runs_its_exit_functions(tmp_path, mo
     pid = value(run(job))
     eventually(lambda: not alive(pid), pool._LEAVE_SECONDS + 5)
     assert note.exists()
+
+
+def _heavy_modules():
+    def loaded():
+        import sys
+
+        # In pieces, so that the work does not name them.
+        return [name for name in map("".join, (["n", "umpy"], ["p", "andas"])) if name in sys.modules]
+
+    # By value: of what is in a module of its own nobody knows what that imports.
+    return loaded
+
+
+def _light_server():
+    value(run(_heavy_modules()))
+    return eventually(lambda: host().pool._light if host().pool._light and host().pool._light.ready() else None)
+
+
+@pytest.mark.usefixtures("forked")
+class TestLightChildren:
+    def test_a_work_of_plain_python_gets_one(self):
+        _light_server()
+        assert value(run(_heavy_modules(), name="plain")) == []
+
+    def test_a_work_that_names_numpy_does_not(self):
+        def numbers():
+            import numpy
+
+            return numpy.__name__
+
+        server = _light_server()
+        before = set(server._by_pid)
+        outcome = run(numbers, name="numbers")
+        assert value(outcome) == "numpy"
+        assert outcome.pid not in before | set(server._by_pid)
+
+    def test_one_that_imports_it_after_all_is_remembered(self):
+        def sly():
+            import importlib
+
+            return importlib.import_module("".join(["n", "umpy"])).__name__
+
+        _light_server()
+        assert host().weights.light("sly", cloudpickle.dumps(CallWork(fn=sly)))
+        assert value(run(sly, name="sly")) == "numpy"
+        assert not host().weights.light("sly", cloudpickle.dumps(CallWork(fn=sly)))
+
+    def test_numpy_is_seeded_whenever_it_comes(self):
+        def drawn(name):
+            import importlib
+
+            return float(importlib.import_module("".join(name)).random.random())
+
+        _light_server()
+        late = value(run(drawn, ["n", "umpy"], seed=7, name="late"))
+        host().weights.was_heavy("early")
+        assert value(run(drawn, ["numpy"], seed=7, name="early")) == late
+
+    def test_a_dead_server_is_replaced(self):
+        server = _light_server()
+        os.kill(server.server_pid, signal.SIGKILL)
+        eventually(lambda: not server.alive())
+        assert value(run(_heavy_modules(), name="meanwhile")) is not None
+        assert _light_server() is not server
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_spare_child_waits_for_the_next_task():
+    server = _light_server()
+    value(run(_heavy_modules()))
+    spare = eventually(lambda: server._spare if server._spare and server._spare.pid else None)
+    assert run(_heavy_modules()).pid == spare.pid
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_spare_that_was_killed_is_not_used():
+    server = _light_server()
+    value(run(_heavy_modules()))
+    spare = eventually(lambda: server._spare if server._spare and server._spare.pid else None)
+    os.kill(spare.pid, signal.SIGKILL)
+    eventually(spare.dead.is_set)
+    outcome = run(_heavy_modules())
+    assert value(outcome) == []
+    assert outcome.pid != spare.pid
 
 
 @pytest.mark.usefixtures("forked")

@@ -82,16 +82,21 @@ def writer(note, then):
     return job
 
 
-def test_a_task_and_its_events(client, events):
+def test_a_task_and_its_events(client, events, tmp_path):
     def work():
         from jobnb.worker import context
 
         print("hello")
+        while not go.exists():
+            time.sleep(0.005)
         for _ in context.track(range(3), message="bars"):
             pass
         return "done"
 
+    go = tmp_path / "go"
     job, future = submit(client, work)
+    events.wait(job, "started")
+    go.touch()
     found = outcome(future)
     assert pickle.loads(found.result) == "done"
     assert found.worker.startswith("tcp://")
@@ -102,6 +107,21 @@ def test_a_task_and_its_events(client, events):
     assert mine[-1]["state"] == "completed"
     assert tuple(mine[-1]["progress"]) == (3, 3, "bars")
     assert [line[3] for e in mine for line in e["log"]] == ["hello"]
+    assert TaskOutcome.unpack(mine[-1]["outcome"]) == found
+
+
+def test_a_short_task_tells_its_end_alone(client, events):
+    job, future = submit(client, lambda: 7)
+    found = outcome(future)
+    assert TaskOutcome.unpack(events.wait(job, "ended")["outcome"]) == found
+    # On a busy machine even this one may take so long that its start is told.
+    assert [e["kind"] for e in events.of(job)][-1] == "ended"
+
+
+def test_a_large_outcome_does_not_travel_with_the_news(client, events):
+    job, future = submit(client, lambda: bytes(100_000))
+    assert len(outcome(future).result) > 100_000
+    assert events.wait(job, "ended")["outcome"] is None
 
 
 def test_events_are_few(client, events):

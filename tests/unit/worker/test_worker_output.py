@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobnb.worker.output import MAX_CHARACTERS, LogRing, Stream, parse_bar
-from jobnb.worker.relay import INTERVAL_SECONDS, Relay
+from jobnb.worker.relay import INTERVAL_SECONDS, OUTCOME_BYTES, START_SECONDS, Relay
 
 
 def read(*chunks: bytes, max_lines: int = 500) -> tuple[LogRing, Stream]:
@@ -135,6 +135,31 @@ class TestRelay:
         assert relay.due_at() == INTERVAL_SECONDS
         relay.tick(5.0, 0)
         assert sent[-1]["progress"] == [1, 2, ""]
+
+    def test_a_start_is_told_when_it_has_lasted(self):
+        relay, _, sent = self.make()
+        relay.begin(1.0)
+        relay.tick(1.0, 0)
+        assert not sent
+        assert relay.due_at() == 1.0 + START_SECONDS
+        relay.tick(1.0 + START_SECONDS, 0)
+        assert [e["kind"] for e in sent] == ["started"]
+        assert relay.due_at() is None
+
+    def test_an_end_before_that_is_all_there_is(self):
+        relay, ring, sent = self.make()
+        relay.begin(1.0)
+        ring.add("stdout", "hello", 1)
+        relay.event("ended", "completed", 1.0 + START_SECONDS / 2, 0, b"outcome")
+        relay.tick(9.0, 0)
+        assert [(e["kind"], e["outcome"], e["log"]) for e in sent] == [("ended", b"outcome", [])]
+
+    def test_a_large_outcome_is_left_out_and_the_lines_are_told(self):
+        relay, ring, sent = self.make()
+        ring.add("stdout", "hello", 1)
+        relay.event("ended", "completed", 1.0, 0, bytes(OUTCOME_BYTES + 1))
+        assert sent[0]["outcome"] is None
+        assert [line[3] for line in sent[0]["log"]] == ["hello"]
 
     def test_at_most_fifty_lines(self):
         relay, ring, sent = self.make()
