@@ -6,6 +6,8 @@ the dispatcher's to say.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import json
 import logging
 import platform
@@ -91,19 +93,38 @@ class Cluster:
     borrowed: bool = False
 
     def __post_init__(self) -> None:
-        self._scheduler = self._info()["id"]
+        self._asked: concurrent.futures.Future[Any] | None = None
+        self._connection = self.client.scheduler_comm
+        #: Where the scheduler itself listens; `address` may name a file.
+        self.scheduler_address = str(self.client.scheduler.address)
+        self._scheduler: str | None = None
 
-    def size(self) -> Size:
+    def size(self, patience: float = CONNECT_SECONDS) -> Size | None:
         """Count the workers and the tasks that they can run at once, now.
+
+        Parameters
+        ----------
+        patience : float
+            Seconds to wait for the scheduler's answer; one that comes later is taken the next time.
+
+        Returns
+        -------
+        Size or None
+            None: the scheduler has not answered yet.
 
         Raises
         ------
         ClusterLost
             The scheduler is away, or another one answers at its address: it knows nothing of our tasks.
         """
-        info = self._info()
-        if not self.connected() or info["id"] != self._scheduler:
+        info = self._info(patience)
+        if not self.connected():
             raise ClusterLost(f"the Dask scheduler at {self.address} went away.")
+        if info is None:
+            return None
+        self._scheduler = self._scheduler or str(info["id"])
+        if info["id"] != self._scheduler:
+            raise ClusterLost(f"another Dask scheduler answers at {self.address}.")
         workers = info["workers"].values()
         return Size(
             workers=len(workers),
@@ -111,14 +132,25 @@ class Cluster:
         )
 
     def connected(self) -> bool:
-        """Tell whether the connection to the scheduler is up."""
-        return str(self.client.status) == "running"
+        """Tell whether the connection to the scheduler is up, and still the first one.
 
-    def _info(self) -> Mapping[str, Any]:
+        With another one the client has forgotten all of its futures.
+        """
+        return str(self.client.status) == "running" and self.client.scheduler_comm is self._connection
+
+    def _info(self, patience: float) -> Mapping[str, Any] | None:
         try:
-            info: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)
-        except (OSError, TimeoutError, RuntimeError) as error:
+            if self._asked is None:
+                # Not `scheduler_info`, which waits for a frozen scheduler for ever.
+                coroutine = self.client.scheduler.identity(n_workers=-1)
+                self._asked = asyncio.run_coroutine_threadsafe(coroutine, self.client.loop.asyncio_loop)
+            info: Mapping[str, Any] = self._asked.result(patience)
+        except concurrent.futures.TimeoutError:
+            return None
+        except (OSError, RuntimeError, AttributeError, concurrent.futures.CancelledError) as error:
+            self._asked = None
             raise ClusterLost(f"the Dask scheduler at {self.address} went away ({error}).") from error
+        self._asked = None
         return info
 
     def close(self) -> None:

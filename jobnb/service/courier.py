@@ -12,6 +12,7 @@ import os
 import platform
 import queue
 import secrets
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,8 @@ class Courier:
 
     def __post_init__(self) -> None:
         self.topic = f"jobnb-{self.store.id}"
+        #: Set when the connection to the scheduler broke, and with it all futures.
+        self.broken = threading.Event()
         self._share = _share_token(self.store.home) if self.cluster.shares_disk else None
 
     def listen(self) -> None:
@@ -321,6 +324,10 @@ class Courier:
             return None
         self._data.pop(job, None)
         if not self.cluster.connected():
+            if self.published is not None:
+                # The cluster may still have it: the next dispatcher looks.
+                self.broken.set()
+                return None
             return Lost(job=job, task=task, why="the Dask scheduler went away", code="CLUSTER_LOST")
         return Lost(job=job, task=task, why="the cluster dropped it: data that it needs was lost with a worker")
 

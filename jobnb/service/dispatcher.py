@@ -38,6 +38,8 @@ FLUSH_SECONDS = 0.2
 #: The cluster's places are counted this often: with jobs, and without.
 COUNT_SECONDS = 1.0
 IDLE_COUNT_SECONDS = 5.0
+#: The loop waits no longer than this for the scheduler's answer.
+ANSWER_SECONDS = 0.2
 #: After a cancel, a task of which no worker ever said that it began counts as never run.
 NEVER_BEGAN_SECONDS = 0.3
 #: After a cancel, beyond the grace, a task that is not reported dead is given up.
@@ -105,6 +107,8 @@ class Dispatcher:
         #: Seconds that the last call of a name took.
         self._paces: dict[str, float] = {}
         self._slots = 0
+        #: The scheduler was asked for the size of its cluster and has not answered yet.
+        self._silent = False
         self._seen: int | None = None
         self._waiting = True
         self._next_scheduled: int | None = None
@@ -175,7 +179,12 @@ class Dispatcher:
                     return IDLE
             except ClusterLost as error:
                 logger.warning("%s", error)
-                self._hand_back(f"{error.message} The job goes on when it is back.")
+                if self.cluster.borrowed or self._courier.published is None:
+                    self._hand_back(f"{error.message} The job goes on when it is back.")
+                else:
+                    # The scheduler may go on with what it has.
+                    self._note(f"{error.message} Waiting for it.")
+                    self._courier.leave_to_successor()
                 return CLUSTER_LOST
             except HomeNotWritable:
                 raise  # Somebody removed the store's folder.
@@ -239,17 +248,28 @@ class Dispatcher:
         return self.store.tasks.leave_if_idle(self.keeper.lease)
 
     def _count(self) -> None:
-        size = self.cluster.size()
-        if size.slots == self._slots and self._seen is not None:
+        if self._courier.broken.is_set():
+            raise ClusterLost(f"the connection to the Dask scheduler at {self.cluster.address} broke.")
+        size = self.cluster.size(ANSWER_SECONDS)
+        if size is None:
+            if not self._silent:
+                self._silent = True
+                self._note("the Dask scheduler does not answer")
             return
+        if size.slots == self._slots and self._seen is not None and not self._silent:
+            return
+        self._silent = False
         self.keeper.tell(slots=size.slots, workers=size.workers)
-        note = "" if size.slots else "the cluster has no worker"
+        self._note("" if size.slots else "the cluster has no worker")
+        self._slots = size.slots
+        self._waiting = True
+
+    def _note(self, note: str) -> None:
+        """Say on every live job why it does not move."""
         with self.store.tasks.fenced(self.keeper.lease, "normal"):
             self.store.tasks.note_waiting(self._name, note)
             for job in self._ledgers:
                 self.store.tasks.update(job, note=note)
-        self._slots = size.slots
-        self._waiting = True
 
     # Taking up jobs and handing out tasks
 

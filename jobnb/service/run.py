@@ -17,7 +17,8 @@ from jobnb.config import Config
 from jobnb.daemon import EMBEDDED
 from jobnb.errors import JobnbError
 from jobnb.service import cluster as clusters
-from jobnb.service.cluster import Cluster, ClusterLost
+from jobnb.service.absence import Absence
+from jobnb.service.cluster import Cluster, ClusterLost, Size
 from jobnb.service.dispatcher import CLUSTER_LOST, STOPPED, Dispatcher
 from jobnb.service.lease_keeper import LEASE_SECONDS, LeaseKeeper
 from jobnb.service.watch import Watch
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 NOT_NEEDED = "another service is in charge"
 #: How long the holder of an expired lease, if its process lives, gets to renew it.
 WAKE_SECONDS = LEASE_SECONDS / 3
+_STOPPED = "the service was stopped; it goes on with the next one"
 #: How often a cluster that went away is looked for.
 AGAIN_SECONDS = 2.0
 
@@ -79,7 +81,7 @@ def dispatch(
         reason = STOPPED
         while cluster is not None:
             try:
-                size = cluster.size()
+                size = cluster.size() or Size(workers=0, slots=0)
                 keeper.tell(state="running", address=cluster.address, workers=size.workers, slots=size.slots)
                 logger.info("connected to %s", cluster.address)
                 reason = Dispatcher(
@@ -95,7 +97,12 @@ def dispatch(
                 reason = CLUSTER_LOST
             finally:
                 cluster.close()
-            cluster = _reconnected(store, keeper, connect, stop, idle_timeout) if reason == CLUSTER_LOST else None
+            if reason != CLUSTER_LOST:
+                break
+            absence = Absence(
+                store=store, lease=keeper.lease, address=cluster.scheduler_address, monotonic=time.monotonic
+            )
+            cluster = _reconnected(store, keeper, connect, stop, idle_timeout, absence)
         return reason
     finally:
         keeper.close()
@@ -118,18 +125,24 @@ def _reconnected(
     connect: Callable[[], Cluster],
     stop: threading.Event,
     idle_timeout: float | None,
+    absence: Absence,
 ) -> Cluster | None:
     """Try to reach the cluster again until it answers; None if there is a reason not to wait any longer."""
     keeper.tell(state="waiting for the cluster", workers=0, slots=0)
     ends = None if idle_timeout is None else time.monotonic() + idle_timeout
     while not stop.wait(AGAIN_SECONDS):
         keeper.alive()
-        if keeper.lost.is_set() or keeper.stop_requested.is_set():
+        if keeper.lost.is_set():
             return None
+        if keeper.stop_requested.is_set():
+            absence.hand_back(_STOPPED)
+            return None
+        absence.look_after()
         try:
             return _connected(store, keeper, connect)
         except JobnbError as error:
             logger.warning("%s: %s", error.code, error.message)
         if ends is not None and time.monotonic() > ends and store.tasks.leave_if_idle(keeper.lease):
             return None
+    absence.hand_back(_STOPPED)
     return None

@@ -1,8 +1,10 @@
 """What may happen to a running service from outside: frozen, killed, starved of disk, clock or database."""
 
+import contextlib
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -249,6 +251,93 @@ def test_a_service_that_thaws_leaves_the_tasks_to_its_successor_and_a_mute_sched
         assert service(manager).epoch == present.epoch
         assert manager.daemon.stop()
     finally:
+        dask.close()
+
+
+class Line:
+    """A line to a scheduler that can be cut: a port of this machine that hands on to another one."""
+
+    def __init__(self, address: str) -> None:
+        self._port = int(address.rpartition(":")[2])
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        self._mute: list[socket.socket] = []
+        self._dead = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._server.accept()
+                self._open.append(near)
+                if self._dead:
+                    self._mute.append(near)  # It listens, and never answers.
+                    continue
+                far = socket.create_connection(("127.0.0.1", self._port))
+                self._open.append(far)
+                for a, b in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=(a, b), daemon=True).start()
+
+    def _carry(self, a: socket.socket, b: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := a.recv(1 << 16):
+                b.sendall(data)
+        with contextlib.suppress(OSError):
+            b.shutdown(socket.SHUT_RDWR)
+        a.close()
+
+    def cut(self) -> None:
+        """Break what is open; who calls is not answered from now on."""
+        self._dead = True
+        self._hang_up()
+
+    def mend(self) -> None:
+        """Let calls through again."""
+        self._dead = False
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        ends, self._open = self._open, []
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        mute, self._mute = self._mute, []
+        for end in mute:
+            end.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self.cut()
+
+
+def test_a_scheduler_out_of_reach_goes_on_with_its_tasks(fresh: Callable[[], JobManager], tmp_path: Path) -> None:
+    dask = Dask(tmp_path / "dask")
+    line = Line(dask.address)
+    try:
+        dask.worker()
+        manager = fresh()
+        manager.connect(line.address)
+        until(lambda: slots(manager) == 1)
+        job, marks, gate = begun(manager, tmp_path)
+        with Client(dask.address, set_as_default=False) as client:
+            until(lambda: published(client))
+        present = service(manager)
+        line.cut()
+        until(lambda: "Waiting for it" in job.record.note, 30)
+        assert job.status is Status.RUNNING
+        gate.touch()
+        line.mend()
+        assert job.result(timeout=60) == "open"
+        assert [a.state for a in job.attempts] == ["completed"]
+        assert ends(job) == ["completed"]
+        assert len(marks.read_text().split()) == 1
+        assert service(manager).epoch == present.epoch
+        assert manager.daemon.stop()
+    finally:
+        line.close()
         dask.close()
 
 
