@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from jobnb.job import JobRecord, JobView, Status
-from jobnb.notebook import look, svg, words
+from jobnb.notebook import fold_words, look, svg, words
 from jobnb.notebook.eta import Eta
 from jobnb.notebook.style import STYLE
 
@@ -140,7 +140,13 @@ def _running(view: JobView, pace: Eta | None, grow_from: float | None) -> str:
             f'<div class="jn-row"><div class="jn-best">best so far <b>{escape(name)} {escape(value)}</b> '
             f"at <code>{escape(where)}</code></div>{line}</div>"
         )
+    if soon := fold_words.so_far(view.job):
+        out += f'<div class="jn-row"><div class="jn-best">{escape(soon[0])}</div>{_spark(soon[1])}</div>'
     return out + _log(view, opened=True)
+
+
+def _spark(values: Sequence[float]) -> str:
+    return svg.sparkline(values, "equity out of sample so far") if values else ""
 
 
 def _log(view: JobView, *, opened: bool) -> str:
@@ -185,15 +191,19 @@ def _cancelled(view: JobView) -> str:
     out = f"<p>{said}</p>"
     if job.kind == "optimize" and words.best(job):
         out += _sweep(job)
+    elif fold_words.known(job):
+        out += _folds(job)
     return out + _log(view, opened=False)
 
 
 def _completed(view: JobView) -> str:
     job = view.job
     if job.kind == "backtest" and words.part(job.summary, "metrics"):
-        return _tiles(job) + _curve(job) + _log(view, opened=False)
+        return _tiles(words.tiles(job)) + _curve(job) + _log(view, opened=False)
     if job.kind == "optimize" and job.summary:
         return _sweep(job) + _log(view, opened=False)
+    if fold_words.known(job):
+        return _folds(job) + _log(view, opened=False)
     hint = f"<code>%job result {escape(look.short_id(job.id))}</code>"
     out = f"<p>{escape(words.ended_line(view))}{look.DOT}{hint}</p>"
     for error in words.sweep_errors(job):
@@ -201,9 +211,21 @@ def _completed(view: JobView) -> str:
     return out + _log(view, opened=True)
 
 
-def _tiles(job: JobRecord) -> str:
+def _folds(job: JobRecord) -> str:
+    out = _tiles(fold_words.tiles(job))
+    out += _figure(fold_words.curve(job), fold_words.curve_title(job), ())
+    out += _table(fold_words.table(job), lead=False)
+    out += f'<p class="jn-foot">{escape(look.DOT.join([*fold_words.foot(job), *words.foot(job)]))}</p>'
+    for error in fold_words.errors(job):
+        out += f'<p><span class="jn-code">FAILED</span> {escape(error)}</p>'
+    if verdict := fold_words.verdict(job):
+        out += f'<p class="jn-luck"><b>Out of sample:</b> {escape(verdict)}</p>'
+    return out
+
+
+def _tiles(tiles: Iterable[tuple[str, str, str]]) -> str:
     shown = []
-    for value, name, tone in words.tiles(job):
+    for value, name, tone in tiles:
         text = f"<code>{escape(value)}</code>" if tone == "code" else escape(value)
         css = f" jn-{tone}" if tone in ("up", "down") else ""
         shown.append(f'<div class="jn-tile{css}"><b>{text}</b> <span>{escape(name)}</span></div>')
@@ -211,11 +233,15 @@ def _tiles(job: JobRecord) -> str:
 
 
 def _curve(job: JobRecord) -> str:
-    curve = words.part(job.summary, "curve")
-    plot = svg.equity(curve, words.curve_title(job))
-    foot = escape(look.DOT.join(words.foot(job)))
+    return _figure(words.part(job.summary, "curve"), words.curve_title(job), words.foot(job))
+
+
+def _figure(curve: Mapping[str, object], title: str, said: Iterable[str]) -> str:
+    plot = svg.equity(curve, title)
+    foot = escape(look.DOT.join(said))
+    foot = f'<p class="jn-foot">{foot}</p>' if foot else ""
     if plot is None:
-        return f'<p class="jn-foot">{foot}</p>' if foot else ""
+        return foot
     times = words.items(curve, "t")
     first, last = (escape(str(t)[:10]) for t in (times[0], times[-1])) if len(times) >= 2 else ("", "")
     keys = '<span class="jn-key">strategy</span> '
@@ -227,13 +253,13 @@ def _curve(job: JobRecord) -> str:
     return (
         f'<div class="jn-fig">{plot.svg}<span class="jn-at" style="top:0">{look.percent(plot.high)}{scale}</span>'
         f'</div><div class="jn-ends"><span>{first}</span> <span>{keys}</span> <span>{last}</span></div>'
-        f'<p class="jn-foot">{foot}</p>'
+        f"{foot}"
     )
 
 
 def _sweep(job: JobRecord) -> str:
-    table, heat = _table(job), _heat(job)
-    out = _tiles(job)
+    table, heat = _table(words.top(job)), _heat(job)
+    out = _tiles(words.tiles(job))
     if table and heat:
         out += f'<div class="jn-two"><div>{table}</div><div>{heat}</div></div>'
     else:
@@ -247,15 +273,14 @@ def _sweep(job: JobRecord) -> str:
     return out
 
 
-def _table(job: JobRecord) -> str:
-    found = words.top(job)
+def _table(found: words.Table | None, *, lead: bool = True) -> str:
     if found is None:
         return ""
     head = "".join(f"<th>{escape(name)}</th>" for name in found.head)
-    rows = "".join(
-        f'<tr class="jn-r{" jn-first" if i == 0 else ""}">' + "".join(f"<td>{escape(v)}</td>" for v in row) + "</tr>"
-        for i, row in enumerate(found.rows)
-    )
+    rows = ""
+    for i, row in enumerate(found.rows):
+        first = " jn-first" if lead and not i else ""
+        rows += f'<tr class="jn-r{first}">' + "".join(f"<td>{escape(v)}</td>" for v in row) + "</tr>"
     return f'<table><thead><tr class="jn-r">{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 

@@ -7,10 +7,10 @@ colour is put in only where the caller says that a terminal reads it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from jobnb.job import JobView, Status
-from jobnb.notebook import look, words
+from jobnb.notebook import fold_words, look, words
 from jobnb.notebook.eta import Eta
 
 #: SGR codes by the class of what they colour.
@@ -109,18 +109,22 @@ def _body(view: JobView, colour: bool, pace: Eta | None, width: int) -> list[str
             lines.append(one_line(said.count + (joint if said.rest else "") + look.DOT.join(said.rest)))
             if found := words.best(job):
                 lines.append(one_line(f"best so far {found[0]} {found[1]} at {found[2]}"))
+            if soon := fold_words.so_far(job):
+                lines.append(one_line(soon[0]))
             return [*lines, *log]
         case Status.RETRYING | Status.FAILED:
             return _failure(view, colour, log)
         case Status.CANCELLED:
             kept = words.kept_line(job)
             line = words.cancelled_line(view) + (f"{look.DOT}{kept}: job.result(partial=True)" if kept else "")
-            return [one_line(line), *(_sweep(view, colour) if words.best(job) else [])]
+            return [one_line(line), *(_sweep(view, colour) if words.best(job) else _folds(view, colour))]
         case Status.COMPLETED:
             if job.kind == "backtest" and words.part(job.summary, "metrics"):
                 return [_tiles(view, colour), one_line(look.DOT.join(words.foot(job)))]
             if job.kind == "optimize" and job.summary:
                 return _sweep(view, colour)
+            if fold_words.known(job):
+                return _folds(view, colour)
             errors = [one_line(f"FAILED {error}") for error in words.sweep_errors(job)]
             return [f"{words.ended_line(view)}{look.DOT}%job result {short}", *errors, *log]
 
@@ -146,10 +150,26 @@ def _failure(view: JobView, colour: bool, log: list[str]) -> list[str]:
 
 
 def _tiles(view: JobView, colour: bool) -> str:
+    return _row(words.tiles(view.job), colour)
+
+
+def _row(tiles: Iterable[tuple[str, str, str]], colour: bool) -> str:
     return "   ".join(
-        f"{one_line(name)} {_paint(one_line(value), tone or 'bold', colour)}"
-        for value, name, tone in words.tiles(view.job)
+        f"{one_line(name)} {_paint(one_line(value), tone or 'bold', colour)}" for value, name, tone in tiles
     )
+
+
+def _folds(view: JobView, colour: bool) -> list[str]:
+    job = view.job
+    lines = [_row(fold_words.tiles(job), colour)] if fold_words.known(job) else []
+    if found := fold_words.table(job):
+        lines += table(found.head, found.rows, colour=colour)
+    lines += [one_line(f"FAILED {error}") for error in fold_words.errors(job)]
+    if lines:
+        lines.append(one_line(look.DOT.join([*fold_words.foot(job), *words.foot(job)])))
+    if verdict := fold_words.verdict(job):
+        lines.append(one_line(f"Out of sample: {verdict}"))
+    return lines
 
 
 def _sweep(view: JobView, colour: bool) -> list[str]:

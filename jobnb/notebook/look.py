@@ -246,7 +246,7 @@ def state_word(job: JobRecord) -> str:
 
 def noun(kind: str) -> str:
     """Return what the items of a job of this kind are called."""
-    return {"optimize": "run", "map": "item", "walk_forward": "window"}.get(kind, "step")
+    return {"optimize": "run", "map": "item", "walk_forward": "window", "cross_validation": "fold"}.get(kind, "step")
 
 
 def counts(job: JobRecord) -> tuple[float, float]:

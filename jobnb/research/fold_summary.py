@@ -31,6 +31,7 @@ def summarize(
     maximize: bool,
     folds: Sequence[Mapping[str, Any]],
     space: Sequence[Sequence[object]] = (),
+    stitched: Mapping[str, Any] | None = None,
 ) -> Json:
     """Put together the summary of some folds.
 
@@ -48,6 +49,8 @@ def summarize(
         None where unknown), ``curve`` (equity over its start, its last point the end), ``start``, ``end``,
         ``params``, ``runs``, ``failed``, ``error``.
     space : sequence of [name, count, first, last]
+    stitched : mapping, optional
+        See `finale.finale`; only with the last fold.
     """
     ordered = sorted(folds, key=lambda fold: int(fold["n"]))
     return {
@@ -64,6 +67,7 @@ def summarize(
         ],
         "last": [{key: fold[key] for key in _ROW} for fold in ordered[-ROWS:]],
         "space": [list(row) for row in space],
+        "stitched": None if stitched is None else dict(stitched),
     }
 
 
@@ -81,6 +85,7 @@ def fold(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> Json:
         "errors": sorted([*total["errors"], *part["errors"]], key=lambda error: int(error["fold"]))[:ERRORS],
         "points": sorted([*total["points"], *part["points"]], key=lambda point: int(point[0])),
         "last": sorted([*total["last"], *part["last"]], key=lambda row: int(row["n"]))[-ROWS:],
+        "stitched": total["stitched"] or part["stitched"],
     }
 
 

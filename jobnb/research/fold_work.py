@@ -6,18 +6,20 @@ of the market with its reason, never the end of the job.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from jobnb.research import fold_part, fold_summary
+from jobnb.research import finale, fold_part, fold_summary
+from jobnb.research.bars import Bars
 from jobnb.research.data import DataRef
-from jobnb.research.folds import Fold, Piece
-from jobnb.research.foreign import name_of
+from jobnb.research.folds import Fold
+from jobnb.research.foreign import is_foreign, name_of
 from jobnb.research.goal import Goal
 from jobnb.research.interval import Interval
 from jobnb.research.judge import Judged, judge
@@ -25,8 +27,11 @@ from jobnb.research.metrics import Calendar
 from jobnb.research.options import EngineOptions
 from jobnb.research.sampler import Search
 from jobnb.research.space import ParameterSpace, plain
+from jobnb.research.strategy import Strategy
 from jobnb.research.summary import safe, thin
 from jobnb.work import Part, Report
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +90,9 @@ class FoldWork:
         max_time : float, optional
             Seconds after which the job ends with the folds it has.
         """
-        more = {} if max_time is None else {"max_time": max_time}
+        more: dict[str, object] = {} if max_time is None else {"max_time": max_time}
+        if not is_foreign(self.strategy):
+            more["finale"] = True
         return {"type": self.job_kind, "items": self.count, **more, "meta": self.meta()}
 
     def meta(self) -> dict[str, Any]:
@@ -111,6 +118,7 @@ class FoldWork:
         """Run the folds ``[start, stop)``, fewer if the budget is used up; at least one."""
         bars = self.data.load()
         ends = math.inf if budget is None else time.monotonic() + budget
+        first_test = {piece: fold.number for fold in reversed(self.folds) for piece in fold.test}
         made: list[Judged] = []
         for fold in self.folds[start:stop]:
             made.append(
@@ -121,7 +129,8 @@ class FoldWork:
                     self.trials,
                     goals=self.goals,
                     options=self.options,
-                    keep=[piece for piece in fold.test if self._first_test[piece] == fold.number],
+                    # The first fold that tests a piece keeps its prices.
+                    keep=[piece for piece in fold.test if first_test[piece] == fold.number],
                 )
             )
             report(len(made))
@@ -133,17 +142,40 @@ class FoldWork:
         return Part(
             stop=start + len(made),
             result=fold_part.to_bytes(columns, runs),
-            summary=self._summary(made, bars.span[0][10:] == ""),
+            summary=self._summary(made, bars),
+            carry=finale.to_carry({each.run.number: each.point for each in made}),
             failed=sum(each.run.params is None for each in made),
         )
 
-    @property
-    def _first_test(self) -> dict[Piece, int]:
-        """The first fold that tests a piece: it keeps the prices."""
-        return {piece: fold.number for fold in reversed(self.folds) for piece in fold.test}
+    def _finale(self, bars: Bars, made: Sequence[Judged]) -> fold_summary.Json | None:
+        """Return the stitched curve for the card, if these are the last folds of the job and all others are known."""
+        if made[-1].run.number < self.count - 1 or is_foreign(self.strategy):
+            return None
+        from jobnb.worker.context import carried
 
-    def _summary(self, made: Sequence[Judged], dates: bool) -> fold_summary.Json:
+        choices = {**finale.from_carried(carried()), **{each.run.number: each.point for each in made}}
+        if len(choices) < self.count:
+            return None
+        try:
+            return finale.finale(
+                cast(type[Strategy], self.strategy),
+                bars,
+                self.folds,
+                self.trials.space,
+                choices,
+                self.paths,
+                goals=self.goals,
+                options=self.options,
+                name=f"{name_of(self.strategy)} {self.kind}",
+            )
+        except Exception:
+            # The folds are done and worth more than their picture; the result makes its own from what they stored.
+            logger.exception("the folds could not be stitched for the card")
+            return None
+
+    def _summary(self, made: Sequence[Judged], bars: Bars) -> fold_summary.Json:
         goal = self.goals[0]
+        dates = bars.span[0][10:] == ""
         return fold_summary.summarize(
             kind=self.kind,
             planned=self.count,
@@ -151,6 +183,7 @@ class FoldWork:
             maximize=goal.maximize,
             folds=[self._row(each, dates) for each in made],
             space=_axes(self.trials.space),
+            stitched=self._finale(bars, made),
         )
 
     def _row(self, each: Judged, dates: bool) -> fold_summary.Json:

@@ -33,11 +33,15 @@ RANKED = 100
 
 
 class Judged(NamedTuple):
-    """A fold as it was run, the names of its metrics, and its equity out of sample over its start."""
+    """A fold as it was run, and what of it is not kept with the result."""
 
     run: FoldRun
+    #: The names of its metrics.
     columns: tuple[str, ...]
+    #: Its equity out of sample over its start.
     growth: Floats
+    #: What it trades by, as a point of the space; None where it stays out of the market.
+    point: list[float] | None
 
 
 def judge(
@@ -76,7 +80,7 @@ def judge(
     row: Targets = np.empty(0, dtype=np.int8)
     growth = np.ones(2)
     error = next(iter(found.errors.values()), "")
-    params = None
+    params = point = None
     if chosen is None:
         error = error or f"none of the {len(found.values):,} trials has a finite {goals[0].name}"
         if outer.joined is not None:
@@ -93,6 +97,7 @@ def judge(
         params = found.params(chosen)
         if outer.joined is not None and 0 not in outcome.errors:
             row, growth = outer.curve(params)
+            point = _point(found, chosen)
         elif outer.joined is not None:
             row = np.zeros(len(outer.joined.bars), dtype=np.int8)
     return Judged(
@@ -113,6 +118,7 @@ def judge(
         ),
         columns=columns,
         growth=growth,
+        point=point,
     )
 
 
@@ -198,6 +204,13 @@ def _some(found: Found, which: Sequence[int]) -> Search:
         return Search(space=trials.space, method="random", count=len(wanted), points=found.points[wanted])
     numbers = wanted if trials.numbers is None else trials.numbers[wanted]
     return Search(space=trials.space, count=len(wanted), numbers=numbers)
+
+
+def _point(found: Found, trial: int) -> list[float]:
+    space, numbers = found.trials.space, found.trials.numbers
+    if found.points is not None:
+        return [float(x) for x in found.points[trial]]
+    return [float(x) for x in space.points(np.array([trial if numbers is None else numbers[trial]]))[0]]
 
 
 def _at(found: Found, place: int, column: str) -> float:

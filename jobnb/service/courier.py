@@ -22,6 +22,7 @@ import cloudpickle
 
 from jobnb.errors import JobnbError
 from jobnb.job import JobRecord
+from jobnb.service import plans
 from jobnb.service.cluster import Cluster
 from jobnb.service.ledger import Running
 from jobnb.service.published import Published
@@ -267,7 +268,7 @@ class Courier:
             topic=self.topic,
             versions={"python": platform.python_version(), "cloudpickle": cloudpickle.__version__}
             | {str(k): str(v) for k, v in dict(snapshot.get("versions", {})).items()},
-            carried=tuple(self.store.tasks.carried(job.id)) if job.plan.get("generation") else (),
+            carried=tuple(self.store.tasks.carried(job.id)) if plans.needs_others(job.plan, span[1]) else (),
         )
         known = self._data.setdefault(job.id, {})
         if not shared:

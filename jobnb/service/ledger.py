@@ -159,7 +159,7 @@ class Ledger:
     def _horizon(self) -> int:
         """Return the item before which items may be handed out now."""
         items = self.job.items
-        if "generation" not in self.job.plan:
+        if "generation" not in self.job.plan and "finale" not in self.job.plan:
             return items
         undone = [*self.delayed, *(out.start for out in self.running.values()), *(start for start, _ in self.pending)]
         return plans.horizon(self.job.plan, min(undone, default=items), items)

@@ -1,9 +1,9 @@
 """How a job is cut into tasks, and how what they say is folded into one summary. Pure decisions, no I/O.
 
-A plan is JSON in the job's row: ``{"type": "single" | "map" | "grid" | "random" | "tpe", "items": n}``, perhaps with
-``generation`` (items that may be out at a time) and ``max_time`` (seconds after which it ends with what it has). Tasks
-are kept short by a time budget, not by a guess: a child that has used it up ends between two items and the rest is
-handed out again.
+A plan is JSON in the job's row: ``{"type": "single" | "map" | "grid" | "random" | "tpe" | "walk_forward" |
+"cross_validation", "items": n}``, perhaps with ``generation`` (items that may be out at a time), ``finale`` (the last
+item waits for all others) and ``max_time`` (seconds after which it ends with what it has). Tasks are kept short by a
+time budget, not by a guess: a child that has used it up ends between two items and the rest is handed out again.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def cut(plan: Mapping[str, Any], *, left: int, slots: int, pace: float | None) -
 def horizon(plan: Mapping[str, Any], first: int, items: int) -> int:
     """Return the item before which items may be handed out now.
 
-    A plan with a ``generation`` hands out that many at a time: those after them are chosen from what they give.
+    A plan with a ``generation`` hands out that many at a time: those after them are chosen from what they give. One
+    with a ``finale`` keeps the last item back until all others are done: it puts together what they gave.
 
     Parameters
     ----------
@@ -80,9 +81,18 @@ def horizon(plan: Mapping[str, Any], first: int, items: int) -> int:
     --------
     >>> horizon({"generation": 16}, 20, 100), horizon({"generation": 16}, 98, 100), horizon({}, 20, 100)
     (32, 100, 100)
+    >>> horizon({"finale": True}, 20, 100), horizon({"finale": True}, 99, 100)
+    (99, 100)
     """
+    if plan.get("finale") and first < items - 1:
+        return items - 1
     size = int(plan.get("generation") or 0)
     return min(items, (first // size + 1) * size) if size else items
+
+
+def needs_others(plan: Mapping[str, Any], stop: int) -> bool:
+    """Tell whether a task that ends before the item ``stop`` has to know what others left for it."""
+    return bool(plan.get("generation") or (plan.get("finale") and stop == plan.get("items")))
 
 
 def blend(pace: float | None, seconds: float, items: int) -> float | None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from jobnb.job import ErrorRecord, JobRecord, JobView, LogLine, Priority, Progress, Status
 from jobnb.notebook.panel_view import PanelView, Warned
+from jobnb.research import fold_summary
 
 NOW = datetime(2026, 11, 4, 12, 4, 8, tzinfo=UTC)
 DATA = {"name": "GOOG", "bars": 1047, "start": "2004-08-19", "end": "2008-10-14"}
@@ -122,11 +123,47 @@ AttributeError: 'SmaCross' object has no attribute 'slw'
 """
 
 
+def folds_summary(done=14, kind="walk-forward"):
+    """Return the summary of a walk-forward of 14 windows, or of a cross-validation, with made-up numbers."""
+    rng = random.Random(7)
+    folds = []
+    for n in range(done):
+        inside, outside = 1.1 + rng.random(), rng.gauss(0.4, 0.9)
+        gain = 0.06 * outside + rng.gauss(0, 0.01)
+        points = [math.exp(gain * (i + 1) / 17 + rng.gauss(0, 0.01)) for i in range(16)] + [1 + gain]
+        folds.append({
+            "n": n, "in": inside, "out": outside, "return": gain,
+            "growth": [0.9 * inside / 3, math.log1p(gain), 3.0, 0.5],
+            "curve": points if kind == "walk-forward" else [],
+            "start": f"{2004 + n // 2}-{'01' if n % 2 else '07'}-02", "end": f"{2005 + (n - 1) // 2}-{'06' if n % 2 else '12'}-30",
+            "params": {"fast": 5 + n, "slow": 80 - 2 * n}, "runs": 1000, "failed": 0, "error": "",
+        })  # fmt: skip
+    stitched = None
+    if done == 14:
+        metrics = {"total_return": 0.231, "sharpe_ratio": 0.41, "max_drawdown": -0.183, "trades": 61.0}
+        several = kind != "walk-forward"
+        stitched = {
+            "paths": 5 if several else 1, "metrics": metrics, "curve": None if several else curve(),
+            "values": [-0.12, 0.2, 0.41, 0.55, 0.8] if several else [0.41],
+        }  # fmt: skip
+    return fold_summary.summarize(
+        kind=kind, planned=14, objective="sharpe_ratio", maximize=True, folds=folds, stitched=stitched,
+        space=[["fast", 45, 5, 49], ["slow", 95, 10, 198]],
+    )  # fmt: skip
+
+
 def views():
     """Return ``{name: view}``, every state and every kind that has a face of its own."""
     sweep = record(
         plan={"type": "grid", "items": 10011}, done=4120, progress=Progress(current=4120, total=10011),
         running=2, summary={k: v for k, v in sweep_summary().items() if k in ("best", "objective", "trail", "maximize")},
+    )  # fmt: skip
+    walk = record(
+        id="b5a09e11", name="SmaCross walk-forward on GOOG", kind="walk_forward", plan={"type": "walk_forward", "items": 14},
+        params={
+            "cv": "WalkForward(train='3y', test='6M', anchored=False, horizon=0, partial=True)", "search": "grid",
+            "data": DATA, "terms": CONVENTIONS,
+        },
     )  # fmt: skip
     plain = record(id="22d1aa07", name="my_simulation", kind="job")
     waiting = record(
@@ -162,6 +199,15 @@ def views():
         ),
         "completed sweep": view(
             replace(sweep, **ended, started_at=NOW - timedelta(seconds=0.7), running=0, done=10011, summary=sweep_summary())
+        ),
+        "running walk-forward": view(replace(walk, done=9, summary=folds_summary(9))),
+        "completed walk-forward": view(replace(walk, **ended, done=14, running=0, summary=folds_summary())),
+        "completed cpcv": view(
+            replace(
+                walk, **ended, id="60de41c8", name="SmaCross cpcv on GOOG", kind="cross_validation", done=14, running=0,
+                params={**walk.params, "cv": "CombinatorialPurgedCV(n_groups=6, n_test_groups=2, horizon=0, embargo=0.01)"},
+                summary=folds_summary(14, "cpcv"),
+            )
         ),
         "completed job": view(replace(plain, **ended), log=logged("loaded 1,047 bars", "done"), log_total=2),
         "retrying": view(

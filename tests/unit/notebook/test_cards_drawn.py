@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 
 from jobnb.job import ErrorRecord, LogLine, Progress, Status
 from jobnb.notebook import card_html, card_text, style
+from jobnb.research import fold_summary
 
 VIEWS = examples.views()
+#: A fold of which nothing is known.
+BARE = {
+    "n": 0, "in": None, "out": None, "return": None, "growth": [None], "curve": [], "start": "", "end": "",
+    "params": None, "runs": 1, "failed": 1, "error": "x",
+}  # fmt: skip
 TAGS = {
     "section", "header", "i", "strong",
     "span", "code", "p", "b", "em", "div", "details", "summary", "pre", "svg", "path",
@@ -103,14 +109,47 @@ def test_the_target_sentences():
     assert "GOOG · 2004-08-19 to 2008-10-14 · 1,047 bars · commission 0.1 % · fills at next open" in sweep
 
 
+def test_a_walk_forward_says_what_is_left_out_of_sample():
+    running = read(card_html.render(VIEWS["running walk-forward"], live=True))
+    assert "9 of 14 windows" in running
+    assert "7 of 9 windows made money · median Sharpe 0.67 out of sample · 1.49 in sample" in running
+    done = VIEWS["completed walk-forward"]
+    for said in (read(card_html.render(done, live=False)), card_text.render(done)):
+        assert "WalkForward(train='3y', test='6M'" in said
+        assert "grid search, 14,000 runs in all" in said
+        assert "Median Sharpe 1.51 where it was chosen, 0.59 on bars it had not seen; 44 % of the growth" in said
+        assert "total return out of sample" in said
+    page = card_html.render(done, live=False)
+    assert "equity out of sample: total return +23.1 %, max drawdown −18.3 %" in page
+    assert page.count("<tr") == 7
+
+
+def test_a_cross_validation_says_how_its_paths_scatter():
+    said = read(card_html.render(VIEWS["completed cpcv"], live=False))
+    assert "−0.12 to 0.80" in said
+    assert "5 % to 95 % of 5 paths" in said
+    assert "20 % of the paths have a Sharpe below 0" in said
+
+
+def test_an_unfinished_walk_forward_chains_what_it_has():
+    view = VIEWS["running walk-forward"]
+    job = replace(view.job, status=Status.CANCELLED, finished_at=examples.NOW, cancelled_by="you")
+    page = card_html.render(replace(view, job=job), live=False)
+    assert "9 of 14 windows had finished and are kept" in read(page)
+    assert 'aria-label="equity out of sample"' in page
+    assert "median Sharpe out of sample" in read(page)
+
+
 def test_what_the_summary_lacks_is_left_out():
-    for kind in ("backtest", "optimize", "job", "map", "cell", "something new"):
+    for kind in ("backtest", "optimize", "walk_forward", "job", "map", "cell", "something new"):
         for summary in (
             None,
             {},
             {"metrics": None},
             {"best": None, "top": [], "heat": None, "errors": None},
             {"top": [{}]},
+            {"kind": "folds", "points": []},
+            fold_summary.summarize(kind="folds", planned=1, objective="x", maximize=True, folds=[BARE]),
         ):
             job = examples.record(kind=kind, status=Status.COMPLETED, finished_at=examples.NOW, summary=summary)
             for view in (examples.view(job), examples.view(replace(job, status=Status.RUNNING, finished_at=None))):

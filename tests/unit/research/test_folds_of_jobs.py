@@ -341,11 +341,14 @@ def test_any_splitter_of_scikit_learns_kind_will_do(build):
 
 
 @pytest.mark.parametrize("method", [WALK, KFOLD, CPCV])
-def test_any_cut_into_parts_gives_the_same_result_and_summary(build, method):
+def test_any_cut_into_parts_gives_the_same_result_and_summary(build, method, monkeypatch):
     work = build(Cross, gbm(300, seed=6), **method)
     one = work.run(0, work.count, None, quiet)
     edges = [0, 1, 3, work.count]
-    parts = [work.run(a, b, None, quiet) for a, b in itertools.pairwise(edges)]
+    parts = []
+    monkeypatch.setattr("jobnb.worker.context.carried", lambda: [part.carry for part in parts])
+    for a, b in itertools.pairwise(edges):
+        parts.append(work.run(a, b, None, quiet))
     for order in itertools.permutations(parts):
         total = None
         for part in order:
@@ -359,6 +362,31 @@ def test_any_cut_into_parts_gives_the_same_result_and_summary(build, method):
     backtests = [getattr(made, "backtests", None) or [made.backtest] for made in (left, right)]
     for a, b in zip(*backtests, strict=True):
         assert a.equity.tolist() == b.equity.tolist()
+
+
+@pytest.mark.parametrize("method", [WALK, KFOLD, CPCV])
+def test_the_card_gets_the_numbers_of_the_result(build, method):
+    work = build(Both, gbm(300, seed=6), **method, **COSTS)
+    part = work.run(0, work.count, None, quiet)
+    result = load_folds(work.meta(), [part.result])
+    said = part.summary["stitched"]
+    if method is CPCV:
+        assert said["metrics"]["sharpe_ratio"] == pytest.approx(result.paths["sharpe_ratio"].median())
+        assert said["values"] == pytest.approx(sorted(result.distribution), rel=1e-4)
+        assert said["curve"] is None
+    else:
+        made = result.metrics if method is WALK else result.paths.loc[0]
+        assert said["metrics"] == pytest.approx(made.to_dict())
+        assert said["curve"]["equity"][-1] == pytest.approx(made["final_equity"], rel=1e-5)
+        assert said["values"] == pytest.approx([made["sharpe_ratio"]], rel=1e-4)
+
+
+def test_without_the_choices_of_the_others_nothing_is_stitched_for_the_card(build):
+    work = build(Both, gbm(300, seed=6), **WALK)
+    assert work.run(work.count - 1, work.count, None, quiet).summary["stitched"] is None
+    assert work.plan(60.0) == {
+        "type": "walk_forward", "items": work.count, "max_time": 60.0, "finale": True, "meta": work.meta()
+    }  # fmt: skip
 
 
 def test_the_budget_ends_a_span_early_after_at_least_one_fold(build):
