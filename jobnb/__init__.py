@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobnb import data as data
+    from jobnb import overfitting as overfitting
     from jobnb.api import backtest as backtest
     from jobnb.api import client as client
     from jobnb.api import connect as connect
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from jobnb.manager import JobManager as JobManager
     from jobnb.manager import get_job_manager as get_job_manager
     from jobnb.option import Hooks as Hooks
-    from jobnb.research import overfitting as overfitting
     from jobnb.research.adapters.optimizer import StrategyOptimizer as StrategyOptimizer
     from jobnb.research.bars import Bars as Bars
     from jobnb.research.cross_validation import CombinatorialPurgedCV as CombinatorialPurgedCV
@@ -92,7 +92,7 @@ _HOMES = {
     "jobnb.worker.context": ("JobContext", "current", "progress", "track"),
 }
 #: Public names that are modules.
-_MODULES = {"data": "jobnb.data", "overfitting": "jobnb.research.overfitting"}
+_MODULES = {"data": "jobnb.data", "overfitting": "jobnb.overfitting"}
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [*sorted([*_HOME_OF, *_MODULES]), "load_ipython_extension", "unload_ipython_extension"]

@@ -318,6 +318,25 @@ class JobManager(Connection, Coroutines):
             self.daemon.ensure()
         return True
 
+    def _ask(self, job_id: str, what: str, rows: Any, numbers: Any, points: Any, terms: Mapping[str, Any]) -> Job:
+        """Ask something of the runs of a search, which are made once more; see `OptimizeResult.reality_check`."""
+        from jobnb.research.question import QuestionWork
+
+        old = self.record(job_id)
+        search = self.store.payloads.get(old.payload)
+        new = submission.new_job(
+            self.store,
+            self._cluster,
+            QuestionWork(search=search, what=what, rows=rows, numbers=numbers, points=points, terms=terms),
+            "job",
+            Options(seed=old.snapshot.get("seed")),
+            name=f"{what} of {old.name}",
+            params={"runs": len(rows)},
+            blobs=self.store.jobs.blobs(job_id),
+        )
+        # The surroundings of the search are those in which its work can be unpickled.
+        return self._hand_in(replace(new, snapshot=old.snapshot))
+
     # Looking
 
     def get(self, ref: str | Job) -> Job:
@@ -465,7 +484,10 @@ class JobManager(Connection, Coroutines):
             self.wait([job_id], timeout)
         job = self.record(job_id)
         results.check(job, partial=partial)
-        return results.load(job.plan, self.store.tasks.results(job_id))
+        value = results.load(job.plan, self.store.tasks.results(job_id))
+        if job.plan.get("type") in results.SEARCHES:
+            value.ask_with(lambda what, *asked: self._ask(job_id, what, *asked))
+        return value
 
     def outcome(self, job_id: str) -> Outcome | None:
         """Return how a job ended in the words of the seed systems, or None while it has not."""

@@ -111,7 +111,7 @@ def of(summary: Mapping[str, Any]) -> Luck | None:
     if runs < 2 or not isinstance(best, Mapping):
         return None
     objective = str(summary.get("objective") or "value")
-    criterion = "return" if objective in RETURNS else "sharpe_ratio"
+    criterion = criterion_of(objective)
     share, sampled = math.nan, 0
     # Whoever looks for the least of something has not chosen what these rank.
     if (found := summary.get("sample")) and summary.get("maximize", True):
@@ -140,6 +140,11 @@ def of(summary: Mapping[str, Any]) -> Luck | None:
         criterion=criterion,
         objective=objective,
     )
+
+
+def criterion_of(objective: str) -> str:
+    """Return what runs are ranked by for the probability of overfitting: "return" or "sharpe_ratio"."""
+    return "return" if objective in RETURNS else "sharpe_ratio"
 
 
 def variance_of(spread: Mapping[str, int] | None) -> float:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from jobnb.errors import UsageProblem, unknown
 from jobnb.research import digest
-from jobnb.research import luck as luck_
+from jobnb.research.chance import Chance
 from jobnb.research.container import SweepPart
 from jobnb.research.digest import best, labels, places
 from jobnb.research.interval import Interval
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jobnb.research.heatmap import Heatmap
 
 
-class OptimizeResult:
+class OptimizeResult(Chance):
     """What an optimization found.
 
     Attributes
@@ -282,41 +282,6 @@ class OptimizeResult:
             labels(self.space.axis(column))[self._places[column][self._best]],
             labels(self.space.axis(row))[self._places[row][self._best]],
         )
-
-    @cached_property
-    def luck(self) -> luck_.Luck | None:
-        """How much of the winner is luck, as the card says it; None if there was nothing to choose from.
-
-        Its `~jobnb.research.luck.Luck.line` is the line below the title. `deflated_sharpe` and `overfitting` say
-        what its numbers are and where they come from.
-        """
-        if self._best is None:
-            return None
-        moments = next((m for m in self._tracks.get("moments", ()) if m["index"] == self.best_index), None)
-        return luck_.of(
-            {
-                **self._tracks,
-                "moments": moments,
-                "runs": len(self),
-                "failed": len(self.errors),
-                "best": {"index": self.best_index},
-                "objective": self.objective,
-                "maximize": self.maximize,
-            }
-        )
-
-    @property
-    def deflated_sharpe(self) -> float:
-        """The deflated Sharpe ratio of the best run: the probability that its true Sharpe ratio is above 0.
-
-        All runs with a Sharpe ratio count as independent trials, which is strict; their variance is that of this
-        search. NaN where the returns of the runs are not known (functions of your own).
-
-        References
-        ----------
-        See `jobnb.overfitting.deflated_sharpe_ratio`.
-        """
-        return float("nan") if self.luck is None else self.luck.deflated
 
     @property
     def title(self) -> str:

@@ -44,7 +44,7 @@ def test_it_is_the_papers_procedure(blocks, criterion):
     returns[60:, 4] = 0.0
     expected = slow(returns, blocks, criterion)
     found = probability_of_backtest_overfitting(returns, blocks=blocks, criterion=criterion)
-    assert found.logits == pytest.approx(expected)
+    assert sorted(found.logits) == pytest.approx(sorted(expected))
     assert found.probability == np.mean(np.array(expected) <= 0)
     assert float(found) == found.probability
     assert (found.trials, found.of, found.blocks) == (7, 7, blocks)

@@ -1,6 +1,7 @@
-"""What is public as ``jobnb.overfitting``: how much of a result that was chosen among many is luck.
+"""How much of a result that was chosen among many is luck: the public functions, gathered.
 
-Functions on returns of your own, from any engine; optimize results call the same. It only gathers names.
+For returns of your own, from any engine; optimize results call the same. Run where they are called, on arrays; they
+never run a strategy.
 """
 
 from __future__ import annotations
