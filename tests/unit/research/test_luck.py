@@ -67,7 +67,7 @@ def test_a_sample_is_the_same_however_the_sweep_is_cut(sma_cross, stored):
     places = tracks.sampled(work.count)
     assert left["sample"]["index"] == work.trials.numbers[places].tolist()
     assert len(places) == result.luck.sampled == 64
-    assert f"estimated from 64 of {work.count} runs" in result.luck.line
+    assert f", from 64 of {work.count} runs" in result.luck.line
 
 
 @pytest.mark.parametrize("count", [1, 2, 64, 65, 1000, 1024, 4097, 10_011, 10**6])
@@ -199,7 +199,7 @@ def test_the_line():
     found = Luck(runs=10_011, sharpe=1.42, chance=1.31, deflated=0.61, overfitting=0.48, sampled=256)
     assert found.text == (
         "best Sharpe 1.42 of 10,011 runs: chance alone would give about 1.31; deflated Sharpe 0.61 · "
-        "overfitting probability 0.48, estimated from 256 of 10,011 runs (luck may explain it)"
+        "overfitting probability about 0.5, from 256 of 10,011 runs (luck may explain it)"
     )
     found = Luck(
         runs=60, sharpe=-0.2, chance=0.4, deflated=0.001, overfitting=1.0, sampled=60, objective="calmar_ratio"
@@ -264,3 +264,9 @@ def test_an_equity_that_does_not_fit_the_bars_is_left_alone(stored):
 
     work = build(Weekly, stored, {"n": range(2, 6)})
     assert math.isnan(load_sweep(work.meta(), [work.run(0, 4, None, quiet).result]).deflated_sharpe)
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.04, "below 0.1"), (0.06, "about 0.1"), (0.96, "above 0.9")])
+def test_a_sample_says_no_more_than_it_knows(share, text):
+    line = Luck(runs=1000, overfitting=share, sampled=64).line
+    assert line == f"best of 1,000 runs; overfitting probability {text}, from 64 of 1,000 runs"
