@@ -1,5 +1,6 @@
 """Every tutorial from top to bottom, as nbclient runs it: without a page, in a home of its own."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -109,3 +110,21 @@ def test_the_quickstart(executed):
     assert "Is it luck?" in sweep
     assert "mean of 1000 paths" in simulation
     assert "jn-cancelled" in endless
+
+
+def test_bring_your_own_engine(executed):
+    notebook = executed("04-bring-your-own-engine")
+    by_job = {c["metadata"]["jobnb"]["job"]: c["data"]["text/html"] for c in cards(notebook)}
+    function, own_class, executor, *others = by_job.values()
+    assert 'class="jn-heat"' in function
+    assert "jn-plot" in own_class
+    assert "metrics by the class itself" in own_class
+    assert "completed" in executor
+    said = "".join(o.get("text", "") for o in outputs(notebook) if o["output_type"] == "stream")
+    # The search of scikit-learn and the fit of its best; vectorbt.
+    for package, jobs, words in (("sklearn", 2, "2 jobs; the best guesses"), ("vectorbt", 1, "Omega ratio")):
+        if os.environ.get("JOBNB_REQUIRE_PEERS") == "1" or importlib.util.find_spec(package):
+            assert words in said
+            assert len(others) >= jobs
+    if os.environ.get("JOBNB_REQUIRE_PEERS") == "1" or importlib.util.find_spec("backtesting"):
+        assert "the same trades, another formula" in said
