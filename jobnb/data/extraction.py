@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -228,21 +229,18 @@ def targets(to: str, symbols: Sequence[str]) -> tuple[str, ...]:
     >>> targets("prices", ["AAPL", "BTC/USDT"])
     ('prices/AAPL.parquet', 'prices/BTC_USDT.parquet')
     """
-    import re
-    import urllib.parse
-
     if not to:
         return ()
     if is_file(to):
         return (to,)
-    plain = [re.sub(r"[^\w.=^-]", "_", s).lstrip(".") or "_" for s in symbols]
-    # Names that fall together, also where capitals do not count, are spelled out.
-    lowered = [p.lower() for p in plain]
-    names = [
-        p if lowered.count(p.lower()) == 1 else urllib.parse.quote(s, safe="")
-        for p, s in zip(plain, symbols, strict=True)
-    ]
-    return tuple(f"{to.rstrip('/')}/{name}.parquet" for name in names)
+    names: dict[str, str] = {}
+    for symbol in symbols:
+        plain = re.sub(r"[^\w.=^-]", "_", symbol).lstrip(".") or "_"
+        # Also where capitals do not count, each has a file of its own.
+        others = [n for n in names if n == plain.lower() or n.startswith(f"{plain.lower()}~")]
+        name = f"{plain}~{len(others) + 1}" if others else plain
+        names[name.lower()] = name
+    return tuple(f"{to.rstrip('/')}/{name}.parquet" for name in names.values())
 
 
 def prepare(

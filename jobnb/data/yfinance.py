@@ -135,6 +135,11 @@ def _translated(yf: Any, symbol: str, error: Exception) -> Exception | None:
         return SourceError(f"Yahoo Finance refused {symbol}: {reason}") if reason and _refusal(str(reason)) else None
     if isinstance(error, known.YFDataException):
         return SourceBusy(f"Yahoo Finance does not serve {symbol}: {error}")
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 404:
+        return UnknownName(f"Yahoo Finance does not know the symbol {symbol!r}: {error}")
+    if isinstance(status, int) and status < 500:
+        return SourceError(f"Yahoo Finance refused {symbol}: {error}")
     if isinstance(error, OSError):
         return SourceBusy(f"Yahoo Finance cannot be reached for {symbol}: {error}")
     return error
