@@ -150,6 +150,7 @@ def test_refresh_replaces_what_is_kept(counting: Make) -> None:
     asked, source = counting(page=20)
     jobnb.data.get("A", start="2020-01", end="2020-03", source=source)
     asked.scale = 2.0
+    time.sleep(0.05)  # What was fetched within a tick of the file system's clock is fresh.
     frame = jobnb.data.get("A", start="2020-01", end="2020-03", source=source, refresh=True)
     assert (frame["close"] > 150).all()
     asked.scale, asked.asked = 3.0, []
@@ -157,6 +158,7 @@ def test_refresh_replaces_what_is_kept(counting: Make) -> None:
     pd.testing.assert_frame_equal(again, frame)
     # The same answer a second time has the same name as the first.
     asked.scale = 2.0
+    time.sleep(0.05)
     jobnb.data.get("A", start="2020-01", end="2020-03", source=source, refresh=True)
     asked.asked = []
     assert len(jobnb.data.get("A", start="2020-01", end="2020-03", source=source)) == 60
