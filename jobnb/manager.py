@@ -324,16 +324,25 @@ class JobManager(Connection, Coroutines):
 
         old = self.record(job_id)
         search = self.store.payloads.get(old.payload)
-        new = submission.new_job(
-            self.store,
-            self._cluster,
-            QuestionWork(search=search, what=what, rows=rows, numbers=numbers, points=points, terms=terms),
-            "job",
-            Options(seed=old.snapshot.get("seed")),
-            name=f"{what} of {old.name}",
-            params={"runs": len(rows)},
-            blobs=self.store.jobs.blobs(job_id),
-        )
+        work = QuestionWork(search=search, what=what, rows=rows, numbers=numbers, points=points, terms=terms)
+        return self._after(old, work, "job", name=f"{what} of {old.name}", params={"runs": len(rows)})
+
+    def _run_trial(
+        self, job_id: str, number: int, point: tuple[float, ...] | None, params: Mapping[str, object]
+    ) -> Job:
+        """Run one trial of a search as a backtest; see `OptimizeResult.rerun`."""
+        from jobnb.research.trial import TrialWork
+
+        old = self.record(job_id)
+        work = TrialWork(search=self.store.payloads.get(old.payload), number=number, point=point)
+        what = {name: old.params[name] for name in ("strategy", "data", "options", "terms") if name in old.params}
+        name = f"{what.get('strategy', old.name)} on {what.get('data', {}).get('name', 'data')}"
+        return self._after(old, work, "backtest", name=name, params={**what, "params": shown_arguments((), params)})
+
+    def _after(self, old: JobRecord, work: Work, kind: str, *, name: str, params: Mapping[str, Any]) -> Job:
+        """Submit a work that carries the stored work of an old job, with its data and in its surroundings."""
+        options, blobs = Options(seed=old.snapshot.get("seed")), self.store.jobs.blobs(old.id)
+        new = submission.new_job(self.store, self._cluster, work, kind, options, name=name, params=params, blobs=blobs)
         # The surroundings of the search are those in which its work can be unpickled.
         return self._hand_in(replace(new, snapshot=old.snapshot))
 
@@ -487,6 +496,7 @@ class JobManager(Connection, Coroutines):
         value = results.load(job.plan, self.store.tasks.results(job_id))
         if job.plan.get("type") in results.SEARCHES:
             value.ask_with(lambda what, *asked: self._ask(job_id, what, *asked))
+            value.bind(lambda number, point, params: self._run_trial(job_id, number, point, params))
         return value
 
     def outcome(self, job_id: str) -> Outcome | None:

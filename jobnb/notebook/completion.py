@@ -85,7 +85,7 @@ def _option_words(
     if command.name == "dlq":
         what = next((w for w in said if w in DEAD_LETTER_WORDS), "")
         return [*(_dead_words() if what else DEAD_LETTER_WORDS), *flags]
-    if command.name in ("show", "wait", "cancel", "logs", "result", "retry", "rerun"):
+    if command.name in ("show", "wait", "cancel", "finish", "logs", "result", "retry", "rerun"):
         return [*_job_words(space), *flags]
     return flags
 
@@ -114,6 +114,8 @@ def _values(flag: str, space: namespace.Namespace) -> list[str]:
             return [s.value for s in Status]
         case "--method":
             return ["grid", "random", "tpe"]
+        case "--n-trials":
+            return ["100", "200", "500"]
         case "--kind":
             return ["backtest", "optimize", "job", "map", "cell"]
         case "--code":
@@ -126,7 +128,7 @@ def _values(flag: str, space: namespace.Namespace) -> list[str]:
             return [tag for j in _recent() for tag in j.tags]
         case "--retry":
             return ["0", "1", "2", "3", "5"]
-        case "--timeout" | "--deadline":
+        case "--timeout" | "--deadline" | "--max-time":
             return ["30s", "5m", "1h", "8h"]
         case "--run-at" | "--expires-at":
             return ["30m", "1h", "8h", "1d"]

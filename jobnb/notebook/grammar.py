@@ -91,15 +91,16 @@ COMMANDS: Mapping[str, Command] = {
         Command(
             name="optimize",
             usage="STRATEGY --data NAME fast=5:50 slow=10:200:2 [--objective sharpe_ratio] [-o NAME]",
-            help="try all combinations of parameters",
+            help="search parameters: all combinations, a random sample, or one that learns",
             flags=(
                 _DATA,
-                Flag(name="--objective", help="the metric to make best; sharpe_ratio by default"),
+                Flag(name="--objective", help="the metric to make best, several with commas, or a function @name"),
                 Flag(name="--constraint", help='which combinations to keep: "p.fast < p.slow"'),
                 Flag(name="--minimize", bare=True, help="lower is better"),
                 Flag(name="--maximize", bare=True, help="higher is better"),
-                Flag(name="--method", help="grid (all combinations) or random"),
-                Flag(name="--n-trials", help="how many runs, of a random search"),
+                Flag(name="--method", help="grid (all combinations), random or tpe"),
+                Flag(name="--n-trials", help="how many runs, of a random or tpe search"),
+                Flag(name="--max-time", help="complete with the runs there are after this long"),
                 *_JOB,
                 _OUT,
             ),
@@ -115,6 +116,7 @@ COMMANDS: Mapping[str, Command] = {
             name="wait", usage="[ID …] [--timeout 5m]", help="wait until jobs have ended", flags=(_TIMEOUT,), most=None
         ),
         Command(name="cancel", usage="[ID …]", help="stop jobs", most=None),
+        Command(name="finish", usage="[ID …]", help="end a search with the runs it has", most=None),
         Command(
             name="logs", usage="[ID] [--tail N]", help="what a job printed and logged", flags=(Flag(name="--tail"),),
             most=1,
@@ -366,13 +368,21 @@ def value(text: str, name: str = "") -> object:
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER}):({_NUMBER})(?::({_NUMBER}))?")
+_LOG_RANGE = re.compile(rf"({_NUMBER}):({_NUMBER}):log")
 
 
-def candidates(text: str, name: str = "") -> Sequence[object] | Variable | None:
+#: Methods that need no list of values.
+SAMPLERS = ("random", "tpe")
+
+
+def candidates(
+    text: str, name: str = "", *, continuous: bool = False
+) -> Sequence[object] | Mapping[str, object] | Variable | None:
     """Return the values to try that a setting of ``optimize`` names, or None where it is a single value.
 
     ``a:b`` and ``a:b:step`` are Python's ranges, the stop left out, with fractions where there is a step;
-    ``x,y,z`` and ``[x, y, z]`` are lists.
+    ``x,y,z`` and ``[x, y, z]`` are lists. ``a:b:log`` is a range on a log scale, and with ``continuous`` a range of
+    fractions without a step is any number between; both as a description that `jobnb.optimize` takes.
 
     Raises
     ------
@@ -383,10 +393,17 @@ def candidates(text: str, name: str = "") -> Sequence[object] | Variable | None:
     --------
     >>> candidates("5:50"), candidates("0.1:0.5:0.1"), candidates("1,2,5"), candidates("10")
     (range(5, 50), [0.1, 0.2, 0.3, 0.4], [1, 2, 5], None)
+    >>> candidates("0.1:0.5", continuous=True)
+    {'type': 'float', 'min': 0.1, 'max': 0.5, 'log': False}
     """
     found = _RANGE.fullmatch(text)
+    if found and found[3] is None and continuous and not _whole(found[1], found[2]):
+        return _between(found[1], found[2], log=False)
     if found:
         return _range(text, name, *found.groups())
+    logarithmic = _LOG_RANGE.fullmatch(text)
+    if logarithmic:
+        return _between(logarithmic[1], logarithmic[2], log=True)
     if re.fullmatch(r"[^'\"\[({]*:[^'\"\])}]*", text) and re.match(r"[-+.\d]", text):
         raise UsageProblem(f"{name}={text} is no range. Write {name}=5:50 or {name}=5:50:5.")
     if text.startswith("@"):
@@ -400,6 +417,16 @@ def candidates(text: str, name: str = "") -> Sequence[object] | Variable | None:
     return None
 
 
+def _whole(*numbers: str) -> bool:
+    return all(re.fullmatch(r"[-+]?\d+", n) for n in numbers)
+
+
+def _between(low: str, high: str, *, log: bool) -> dict[str, object]:
+    if _whole(low, high):
+        return {"type": "int", "min": int(low), "max": int(high) - 1, "log": log}
+    return {"type": "float", "min": float(low), "max": float(high), "log": log}
+
+
 def _filled(values: list[object], text: str, name: str) -> list[object]:
     if not values:
         raise UsageProblem(f"{name}={text} holds no value.")
@@ -408,7 +435,7 @@ def _filled(values: list[object], text: str, name: str) -> list[object]:
 
 def _range(text: str, name: str, start: str, stop: str, step: str | None) -> Sequence[object]:
     numbers = [start, stop, step or "1"]
-    if all(re.fullmatch(r"[-+]?\d+", n) for n in numbers):
+    if _whole(*numbers):
         low, high, by = (int(n) for n in numbers)
         if by == 0:
             raise UsageProblem(f"{name}={text} has a step of 0.")
@@ -417,7 +444,7 @@ def _range(text: str, name: str, start: str, stop: str, step: str | None) -> Seq
             raise UsageProblem(f"{name}={text} is empty: the stop {high} is left out, as in range({low}, {high}).")
         return whole
     if step is None:
-        raise UsageProblem(f"{name}={text} needs a step, such as {name}={text}:0.1")
+        raise UsageProblem(f"{name}={text} needs a step, such as {name}={text}:0.1, or --method random")
     first, last, by_ = (float(n) for n in numbers)
     if by_ == 0:
         raise UsageProblem(f"{name}={text} has a step of 0.")

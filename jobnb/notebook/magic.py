@@ -46,7 +46,8 @@ class JobMagics(Magics):
         %job show ID                         %job result ID
         %job wait ID --timeout 5m            %job retry ID
         %job cancel ID                       %job rerun ID --priority high
-        %job panel                           %job status
+        %job finish ID                       %job status
+        %job panel
         %job dlq                             %job connect tcp://host:8786
         %job dlq retry ID                    %job dlq purge ID
 
@@ -56,7 +57,9 @@ class JobMagics(Magics):
 
         Values: fast=10, mode=close, size="two words", and cost=@fee for the value of a variable. To search:
         fast=5:50 and slow=10:200:2 are Python ranges (stop left out), risk=0.1:0.5:0.1 works with fractions,
-        fast=5,10,20 is a list. --constraint "p.fast < p.slow" leaves combinations out.
+        fast=5,10,20 is a list. --constraint "p.fast < p.slow" leaves combinations out. --method random or tpe tries
+        --n-trials of them; there risk=0.1:0.5 is any number between, and risk=0.001:1:log any order of magnitude.
+        --max-time 10m ends a search with what it has, as `%job finish` does.
 
         Options of all jobs: --name --priority (low, normal, high, critical) --timeout 5m --memory-limit 2GiB --tag
         --queue --run-at 2026-11-04T09:30 --seed --retry 3 --deadline 2h --expires-at 30m --unique KEY -o
@@ -116,16 +119,18 @@ class JobMagics(Magics):
             if name in ENGINE_OPTIONS:
                 engine[name] = namespace.setting(space, name, grammar.value(text, name))
                 continue
-            several = grammar.candidates(text, name)
+            several = grammar.candidates(text, name, continuous=said.text("method") in grammar.SAMPLERS)
             value = namespace.setting(space, name, grammar.value(text, name) if several is None else several)
-            search[name] = [value] if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") else value
+            search[name] = value
         if not search:
             names = namespace.parameters(strategy)
             hint = " ".join(f"{n}=5:50" for n in names[:2]) or "fast=5:50"
             raise UsageProblem(f"%job optimize needs parameters to try, such as {hint}")
         if said.flags.get("minimize") and said.flags.get("maximize"):
             raise UsageProblem("--minimize and --maximize cannot both be meant.")
-        more: dict[str, Any] = {k: v for k in ("objective", "method") if (v := said.text(k)) is not None}
+        more: dict[str, Any] = {k: v for k in ("method", "max_time") if (v := said.text(k)) is not None}
+        if (wanted := said.text("objective")) is not None:
+            more["objective"] = self._objective(wanted)
         if (kept := said.text("constraint")) is not None:
             more["constraint"] = namespace.constraint(space, kept)
         if (trials := said.text("n_trials")) is not None:
@@ -138,6 +143,12 @@ class JobMagics(Magics):
         more["data_name"] = _data_name(data, said)
         job = self._manager.optimize(made, frame, search, options, **more, **engine)
         return self._made(job, out)
+
+    def _objective(self, text: str) -> object:
+        """Return the objective, or the list of them, that a text names: metrics, and ``@name`` for a function."""
+        named = [grammar.value(part, "--objective") if part[:1] == "@" else part for part in text.split(",")]
+        found = [namespace.setting(self._space, "--objective ", one) for one in named]
+        return found if len(found) > 1 else found[0]
 
     def _submit(self, said: grammar.Parsed) -> Job:
         fn, args, kwargs = namespace.evaluate(self._space, said.call)
@@ -222,6 +233,17 @@ class JobMagics(Magics):
             asked = self._manager.cancel(job.id)
             record = self._manager.record(job.id)
             how = "cancelling" if asked else f"had ended already ({record.status})"
+            lines.append(f"{record.id} {record.name}: {how}")
+        return Text("\n".join(lines))
+
+    def _finish(self, said: grammar.Parsed) -> object:
+        from jobnb.notebook.outputs import Text
+
+        lines = []
+        for job in self._several(said):
+            asked = self._manager.finish(job.id)
+            record = self._manager.record(job.id)
+            how = "finishing with what it has" if asked else f"had ended already ({record.status})"
             lines.append(f"{record.id} {record.name}: {how}")
         return Text("\n".join(lines))
 

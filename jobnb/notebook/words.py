@@ -227,7 +227,12 @@ def _sweep_tiles(job: JobRecord) -> list[tuple[str, str, str]]:
         shown += [(found[1], f"best {look.label(found[0])}", "up"), (found[2], "at", "code")]
     runs = (job.summary or {}).get("runs", job.done)
     failed = (job.summary or {}).get("failed", job.failed_items)
-    shown += [(look.number(runs), "runs", ""), (look.number(failed), "failed", "down" if failed else "")]
+    stopped = (job.summary or {}).get("stopped")
+    if stopped and isinstance(runs, int) and runs < job.items:
+        shown.append((f"{look.number(runs)} of {look.number(job.items)}", f"runs, ended by {stopped}", ""))
+    else:
+        shown.append((look.number(runs), "runs", ""))
+    shown += [(look.number(failed), "failed", "down" if failed else "")]
     return shown
 
 
@@ -255,6 +260,11 @@ def foot(job: JobRecord) -> list[str]:
             span = look.number(first) if count == 1 else f"{look.number(first)}…{look.number(last)}"
             span += f" ({count})" if isinstance(count, int) and count != 1 else ""
             shown.append(f"{name} {span}")
+    if (method := job.params.get("method")) not in (None, "grid"):
+        seed = f" (seed {job.params['seed']})" if "seed" in job.params else ""
+        shown.append(f"{method} search{seed}")
+    if "," in str(job.params.get("objective", "")):
+        shown.append(f"objectives {job.params['objective']}")
     data = part(summary, "data") or part(job.params, "data")
     if data.get("name"):
         shown.append(str(data["name"]))

@@ -7,7 +7,7 @@ It never runs anything.
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,13 @@ from jobnb.research.interval import Interval
 from jobnb.research.space import ParameterSpace
 from jobnb.research.text import number
 
+#: Runs a trial, by its number or point and with its parameters to show, as a job.
+Run = Callable[[int, tuple[float, ...] | None, Mapping[str, object]], "Job"]
+
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jobnb.job import Job
     from jobnb.research.heatmap import Heatmap
 
 
@@ -91,6 +95,7 @@ class OptimizeResult(Chance):
         self.points = points
         self.method = method
         self.seed = seed
+        self._run: Run | None = None
         self.goals = tuple(goals) or ((objective, maximize),)
         self._tracks = dict(tracks or {})
 
@@ -218,6 +223,60 @@ class OptimizeResult(Chance):
             return self.trials.iloc[:0]
         signed = np.stack([self._column(name) * (1 if way else -1) for name, way in self.goals], axis=1)
         return self.trials.iloc[front(signed)]
+
+    def bind(self, run: Run) -> None:
+        """Tell the result how a trial of its job is run again; the manager does."""
+        self._run = run
+
+    def rerun(self, row: int | None = None) -> Job:
+        """Run one of the trials once more, as a backtest job, whose result has the equity curve and the trades.
+
+        Parameters
+        ----------
+        row : int, optional
+            Of `trials` or `pareto`; the best run by default.
+
+        Returns
+        -------
+        Job
+            With the strategy, data and engine options of the search.
+
+        Raises
+        ------
+        UsageProblem
+            ``USAGE_ERROR``: there is no such row, or no best run, or the result has been pickled and does not know its
+            job any more.
+        """
+        if row is None:
+            self.best_params  # noqa: B018 - raises where there is none
+            row = self._best
+        if row is None or not 0 <= row < len(self):
+            raise UsageProblem(f"there is no row {row!r} among {len(self):,} trials")
+        if self._run is None:
+            raise UsageProblem(
+                "this result does not know its job any more; take it from job.result(), "
+                "or run jobnb.backtest(strategy, data, **result.best_params)"
+            )
+        point = None if self.points is None else tuple(self.points[row].tolist())
+        return self._run(int(self.indices[row]), point, self.params(row))
+
+    def rerun_best(self, timeout: float | None = None) -> Any:
+        """Run the best trial once more, as a job, and wait for its result.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most.
+
+        Returns
+        -------
+        BacktestResult
+            With ``best_value`` as its objective; of an engine of your own, what `jobnb.backtest` gives for it.
+        """
+        return self.rerun().result(timeout)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_run": None}
 
     def top(self, n: int = 5) -> pd.DataFrame:
         """Return the best ``n`` runs, best first, as rows of `trials`."""

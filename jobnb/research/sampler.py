@@ -162,6 +162,10 @@ class Search:
         """How many trials are chosen at once from what those before gave; None where nothing is learned."""
         return tpe.GENERATION if self.method == "tpe" else None
 
+    def place(self, number: int) -> int:
+        """Return which trial has a number as `jobnb.research.container.SweepPart` counts them."""
+        return number if self.numbers is None else int(np.flatnonzero(self.numbers == number)[0])
+
     def end(self, start: int, stop: int) -> int:
         """Return how far trials may be run from ``start`` on before more has to be known."""
         size = self.generation
@@ -232,7 +236,7 @@ def draw(space: ParameterSpace, count: int, seed: int, constraint: Constraint = 
     seen: set[bytes] = set()
     vain = 0
     while len(found) < count:
-        for point in scaled(space, rng.random((_CHUNK, len(space.names)))):
+        for point in _random(space, rng, _CHUNK):
             key = point.tobytes()
             if key in seen or (constraint is not None and not satisfies(constraint, space.at(point.tolist()))):
                 vain += 1
@@ -261,7 +265,7 @@ def another(
             if point.tobytes() not in known and (constraint is None or satisfies(constraint, space.params(i))):
                 return np.asarray(point)
     for _ in range(VAIN):
-        point = scaled(space, rng.random((1, len(space.names))))[0]
+        point = _random(space, rng, 1)[0]
         if point.tobytes() not in known and (constraint is None or satisfies(constraint, space.at(point.tolist()))):
             return np.asarray(point)
     raise UsageProblem("no other choice of parameters that satisfies the constraint is found by drawing")
@@ -273,6 +277,14 @@ def _size(space: ParameterSpace) -> float:
         for axis in space.values
     )
     return math.prod(sizes)
+
+
+def _random(space: ParameterSpace, rng: np.random.Generator, count: int) -> Floats:
+    """Draw points; a parameter that is fixed draws nothing, so that the others do not depend on it."""
+    varying = space.varying
+    shares = np.zeros((count, len(space.names)))
+    shares[:, [space.names.index(name) for name in varying]] = rng.random((count, len(varying)))
+    return scaled(space, shares)
 
 
 def scaled(space: ParameterSpace, shares: Floats) -> Floats:

@@ -7,7 +7,7 @@ failing combination is a row of NaN with its message, never the end of the sweep
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
@@ -162,6 +162,7 @@ class SweepWork:
         tracks: TargetTracks | EquityTracks
         if is_foreign(self.strategy):
             tracks = EquityTracks(bars, self.count, start, stop)
+            params = seeded(params, start)
             columns, values = _run_foreign(self.strategy, bars, params, self.goals, clock.tick, errors, tracks)
         else:
             evaluator = Evaluator(bars, self.options)
@@ -199,6 +200,19 @@ class SweepWork:
             return runner(self.strategy, bars, self.options)(next(iter(one)))
 
         return again
+
+
+def seeded(trials: Iterable[Mapping[str, object]], first: int) -> Iterator[Mapping[str, object]]:
+    """Yield trials, the global random generators seeded for each by its number, so that its task does not matter."""
+    from jobnb.worker.context import current
+    from jobnb.worker.surroundings import seed_random
+
+    here = current()
+    seed = None if here is None or here.seed is None else here.seed - here.start
+    for number, params in enumerate(trials, first):
+        if seed is not None:
+            seed_random((seed + number) % 2**32)
+        yield params
 
 
 def _carried() -> Past:

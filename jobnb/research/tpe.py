@@ -156,14 +156,14 @@ def generation(
                 seed=int(own.generate_state(1)[0]), multivariate=True, constant_liar=True
             ),
         )
-        distributions = {n: _distribution(optuna, axis) for n, axis in zip(space.names, space.values, strict=True)}
+        distributions = {name: _distribution(optuna, space.axis(name)) for name in space.varying}
         study.add_trials(list(_told(optuna, space, distributions, past)))
         known = {point.tobytes() for point in past.points}
         made = np.empty((count, len(space.names)))
         for row in made:
             for _ in range(REFUSALS):
                 trial = study.ask(distributions)
-                row[:] = [trial.params[name] for name in space.names]
+                row[:] = [trial.params.get(name, 0.0) for name in space.names]
                 if row.tobytes() not in known and (constraint is None or satisfies(constraint, space.at(row.tolist()))):
                     break
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -180,7 +180,11 @@ def _told(optuna: Any, space: ParameterSpace, distributions: dict[str, Any], pas
         good = bool(np.isfinite(values).all())
         kinds = zip(space.names, space.values, params, strict=True)
         yield optuna.trial.create_trial(
-            params={n: x if isinstance(axis, Interval) and not axis.whole else int(x) for n, axis, x in kinds},
+            params={
+                name: x if isinstance(axis, Interval) and not axis.whole else int(x)
+                for name, axis, x in kinds
+                if name in distributions
+            },
             distributions=distributions,
             values=values if good else None,
             state=state.COMPLETE if good else state.FAIL,

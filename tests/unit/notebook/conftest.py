@@ -108,6 +108,10 @@ class FakeManager:
         self.change(Job(job_id, self), cancel_requested=True)
         return True
 
+    def finish(self, job_id):
+        self.calls.append(("finish", job_id))
+        return not self.rows[job_id].status.final
+
     def retry(self, job_id):
         return self._submitted(("retry", job_id), name="again", kind="job")
 

@@ -122,6 +122,20 @@ def test_candidates(text, expected):
     assert candidates(text, "x") == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5:50", range(5, 50)),
+        ("0.1:0.5", {"type": "float", "min": 0.1, "max": 0.5, "log": False}),
+        ("0.001:1:log", {"type": "float", "min": 0.001, "max": 1.0, "log": True}),
+        ("1:101:log", {"type": "int", "min": 1, "max": 100, "log": True}),
+        ("0:1:0.25", [0.0, 0.25, 0.5, 0.75]),
+    ],
+)
+def test_candidates_of_a_method_that_samples(text, expected):
+    assert candidates(text, "x", continuous=True) == expected
+
+
 @pytest.mark.parametrize("text", ["5:5", "50:5", "1:2:0", "0.1:0.5", "5:", "5:x", "1:2:3:4", "0.5:0.1:0.1", "[]", ","])
 def test_bad_ranges(text):
     with pytest.raises(UsageProblem, match="x="):

@@ -72,6 +72,35 @@ def test_optimize(shell, space, manager):
     assert "method" not in more
 
 
+def test_optimize_by_sampling(shell, space, manager):
+    from jobnb.research.interval import uniform
+
+    space["share"] = uniform(0, 1)
+    space["net"] = lambda metrics: metrics.annual_return
+    shell.run_line_magic(
+        "job",
+        "optimize SmaCross --data prices fast=0.5:2.5 slow=@share --method tpe --n-trials 200 --seed 1 "
+        "--max-time 10m --objective sharpe_ratio,@net",
+    )
+    _, _, _, search, options, more = manager.asked("optimize")[0]
+    assert search == {
+        "fast": {"type": "float", "min": 0.5, "max": 2.5, "log": False},
+        "slow": space["share"],
+    }
+    assert options.seed == 1
+    assert more["method"] == "tpe"
+    assert more["n_trials"] == 200
+    assert more["max_time"] == "10m"
+    assert more["objective"] == ["sharpe_ratio", space["net"]]
+
+
+def test_finish(shell, space, manager):
+    job = manager.put(name="sweep", kind="optimize")
+    said = shell.run_line_magic("job", f"finish {job.id}")
+    assert manager.asked("finish") == [("finish", job.id)]
+    assert "finishing with what it has" in str(said)
+
+
 def test_submit(shell, space, manager):
     job = shell.run_line_magic("job", "submit f(prices, y='a b') --name 'my job' --timeout 60")
     _, fn, args, kwargs, options, _ = manager.asked("submit")[0]

@@ -3,18 +3,26 @@ import importlib
 import pickle
 import pkgutil
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import jobnb.research
 from jobnb.errors import UnknownName, UsageProblem
 from jobnb.research.metrics import LOWER_IS_BETTER, METRICS, check_objective
-from jobnb.research.optimize import load_sweep
+from jobnb.research.optimize import front, load_sweep
+from jobnb.research.options import EngineOptions
+from jobnb.research.sampler import Search
+from jobnb.research.single import load_backtest
 from jobnb.research.space import ParameterSpace
 from jobnb.research.strategy import Strategy
 from jobnb.research.sweep import SweepWork
 from jobnb.research.text import number
+from jobnb.research.trial import TrialWork
+from jobnb.work import Hooked
 
 
 @pytest.fixture
@@ -114,6 +122,57 @@ def test_optimize_result(optimized):
     assert len(head) == 8
     again = pickle.loads(pickle.dumps(optimized))
     assert again.best_value == optimized.best_value
+
+
+@given(
+    st.integers(1, 3).flatmap(
+        lambda k: st.lists(
+            st.lists(st.integers(0, 6) | st.just(float("nan")), min_size=k, max_size=k), min_size=0, max_size=25
+        ).map(lambda rows: np.array(rows, dtype=float).reshape(-1, k))
+    )
+)
+def test_the_front_is_what_nothing_beats(values):
+    found = front(values)
+    usable = [i for i in range(len(values)) if np.isfinite(values[i]).all()]
+    beaten = {i for i in usable for j in usable if (values[j] >= values[i]).all() and (values[j] > values[i]).any()}
+    assert sorted(found) == sorted(set(usable) - beaten)
+    assert [values[i, 0] for i in found] == sorted((values[i, 0] for i in found), reverse=True)
+
+
+def test_pareto_of_two_objectives(sma_cross, stored):
+    space = ParameterSpace.parse(sma_cross, {"fast": range(3, 12), "slow": range(10, 40, 3)})
+    work = SweepWork.build(sma_cross, space, stored, objective=["sharpe_ratio", "volatility"])
+    result = load_sweep(work.meta(), [work.run(0, space.count, None, lambda done: None).result])
+    best = result.pareto
+    assert 1 < len(best) < len(result)
+    assert best["sharpe_ratio"].is_monotonic_decreasing
+    assert best["volatility"].is_monotonic_decreasing
+    assert best.iloc[0][["fast", "slow"]].to_dict() == result.best_params
+    assert result.trials.loc[best.index].equals(best)
+
+
+def test_a_result_without_its_job_cannot_run_a_trial(optimized):
+    with pytest.raises(UsageProblem, match=r"does not know its job.*jobnb.backtest"):
+        optimized.rerun_best()
+    with pytest.raises(UsageProblem, match="no row 88 among 88 trials"):
+        optimized.rerun(88)
+
+
+@pytest.mark.parametrize("method", ["grid", "random"])
+def test_a_trial_of_a_stored_search_is_run_by_itself(sma_cross, stored, method):
+    space = ParameterSpace.parse(sma_cross, {"fast": range(3, 12), "slow": range(10, 40, 3)})
+    trials = Search.make(space, method, constraint=lambda p: p.fast < p.slow - 5)
+    work = SweepWork.build(sma_cross, trials, stored, options=EngineOptions(commission=0.002))
+    result = load_sweep(work.meta(), [work.run(0, trials.count, None, lambda done: None).result])
+    asked = []
+    result.bind(lambda *said: asked.append(said))
+    result.rerun()
+    number, point, params = asked[0]
+    assert params == result.best_params
+    again = TrialWork(search=cloudpickle.dumps(Hooked(work)), number=number, point=point)
+    part = pickle.loads(cloudpickle.dumps(again)).run(0, 1, None, lambda done: None)
+    assert load_backtest([part.result]).sharpe_ratio == result.best_value
+    assert part.summary["params"] == result.best_params
 
 
 def test_heat_map(optimized):

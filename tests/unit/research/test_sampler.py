@@ -1,4 +1,6 @@
 import pickle
+import random
+import types
 
 import cloudpickle
 import numpy as np
@@ -81,6 +83,19 @@ def test_a_constraint_on_a_space_too_large_to_list():
         Search.make(space, "random", n_trials=10, constraint=lambda p: False)
 
 
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_a_parameter_that_is_fixed_does_not_change_what_is_drawn_of_the_others(method, daily):
+    def score(data, x, n, **more):
+        return -((x - 1) ** 2) - n
+
+    plain, more = ({"x": uniform(-5, 5), "n": range(50)}, {"a": [7], "x": uniform(-5, 5), "n": range(50), "b": ["t"]})
+    tables = []
+    for grid in (plain, more):
+        found = search(score, daily, Search.make(space_of(**grid), method, n_trials=40, seed=3), objective="score")
+        tables.append([(found.params(i)["x"], found.params(i)["n"]) for i in range(40)])
+    assert tables[0] == tables[1]
+
+
 @pytest.mark.parametrize(
     ("grid", "method", "n_trials", "says"),
     [
@@ -160,6 +175,24 @@ def test_random_search_from_end_to_end(sma_cross, stored, daily):
     assert heat.frame.shape == (38, 24)
     assert heat.frame.max().max() == result.best_value
     assert "<svg" in result._repr_html_()
+
+
+def test_random_numbers_of_a_function_belong_to_the_trial_not_to_its_task(stored, monkeypatch):
+    def noisy(data, n):
+        return {"score": np.random.rand() + random.random()}
+
+    work = SweepWork.build(
+        noisy, Search.make(space_of(n=range(30)), "random", n_trials=9, seed=1), stored, objective="score"
+    )
+
+    def run(start, stop):
+        here = types.SimpleNamespace(seed=(2**32 - 3 + start) % 2**32, start=start)
+        monkeypatch.setattr("jobnb.worker.context._current", here)
+        return load_sweep(work.meta(), [work.run(start, stop, None, quiet).result]).trials["score"].tolist()
+
+    whole = run(0, 9)
+    assert run(0, 4) + run(4, 9) == whole
+    assert len(set(whole)) == 9
 
 
 def test_search_in_process_equals_the_job_and_a_window_is_valued_alone(sma_cross, stored, daily):

@@ -1,5 +1,6 @@
 """The books of a job: whatever happens in whatever order, every item is accounted for and the end comes once."""
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,14 +9,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from jobnb.job import JobRecord, Status
+from jobnb.service import plans
 from jobnb.service.ledger import LOST_LIMIT, Ledger
 from jobnb.service.spans import count
 from jobnb.store.tasks import TaskRow
 
 
-def job(items: int = 10, kind: str = "map", **changes: Any) -> JobRecord:
+def job(items: int = 10, kind: str = "map", generation: int | None = None, **changes: Any) -> JobRecord:
     said: dict[str, Any] = {"id": "0" * 8, "name": "x", "kind": "map", "status": Status.RUNNING, "cluster": "local"}
-    plan = {"type": kind, "items": items}
+    plan: dict[str, Any] = {"type": kind, "items": items}
+    if generation is not None:
+        plan["generation"] = generation
     return JobRecord(**{**said, "plan": plan, "created_at": datetime.now(UTC), **changes})
 
 
@@ -27,10 +31,11 @@ def row(task: int, start: int, stop: int, state: str, code: str = "", attempt: i
 class Life(RuleBasedStateMachine):
     """Hand out, complete, stop, lose, end, reopen from rows: in any order."""
 
-    @initialize(items=st.integers(1, 40))
-    def begin(self, items: int) -> None:
+    @initialize(items=st.integers(1, 40), generation=st.none() | st.integers(1, 12))
+    def begin(self, items: int, generation: int | None) -> None:
         self.items = items
-        self.ledger = Ledger.of(job(items), [])
+        self.generation = generation
+        self.ledger = Ledger.of(job(items, generation=generation), [])
         self.rows: dict[int, TaskRow] = {}
         self.finished: set[int] = set()
 
@@ -47,6 +52,10 @@ class Life(RuleBasedStateMachine):
         assert task not in self.rows
         assert not span & out, "handed out twice at once"
         assert not span & self.finished, "a finished item is handed out again"
+        if self.generation is not None:
+            first = start // self.generation * self.generation
+            assert stop <= first + self.generation, "a task of two generations"
+            assert set(range(first)) <= self.finished, "handed out before what it is chosen from"
         self.rows[task] = row(task, start, stop, "running", attempt=self.ledger.running[task].attempt)
 
     def _any(self, data: Any) -> int:
@@ -92,7 +101,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         """The service was killed: the books are made again from the store."""
-        again = Ledger.of(job(self.items), self.rows.values())
+        again = Ledger.of(job(self.items, generation=self.generation), self.rows.values())
         assert again.pending == self.ledger.pending
         assert again.running.keys() == self.ledger.running.keys()
         assert (again.done, again.lost, again.losses) == (self.ledger.done, self.ledger.lost, self.ledger.losses)
@@ -204,6 +213,49 @@ def test_a_cancel_that_comes_too_late_changes_nothing() -> None:
     outcome = ledger.outcome()
     assert outcome is not None
     assert outcome.status is Status.COMPLETED
+
+
+def test_a_search_that_is_finished_early_completes_with_what_comes_back() -> None:
+    ledger = Ledger.of(job(100, "random"), [])
+    tasks = [ledger.hand_out(4) for _ in range(2)]
+    ledger.finish_early("max_time")
+    ledger.finish_early("finish")
+    ledger.end(Status.FAILED)
+    assert not ledger.open
+    assert ledger.outcome() is None
+    for handed in tasks:
+        assert handed is not None
+        part = {"kind": "other", "runs": 25}
+        ledger.completed(handed[0], stop=handed[1][1], failed=0, seconds=1, summary=part)
+    outcome = ledger.outcome()
+    assert outcome is not None
+    assert outcome.status is Status.COMPLETED
+    assert (ledger.done, ledger.early) == (44, "max_time")
+    assert ledger.summary == {"kind": "other", "runs": 25, "trail": [], "stopped": "max_time"}
+
+
+def test_one_that_is_finished_before_anything_came_back_completes_too() -> None:
+    ledger = Ledger.of(job(100, "grid"), [])
+    handed = ledger.hand_out(4)
+    assert handed is not None
+    ledger.finish_early("finish")
+    ledger.stopped(handed[0])
+    outcome = ledger.outcome()
+    assert outcome is not None
+    assert outcome.status is Status.COMPLETED
+    assert ledger.summary == {"stopped": "finish"}
+
+
+def test_the_last_tasks_before_the_end_of_time_are_short() -> None:
+    ledger = Ledger.of(job(100), [])
+    ledger.finish_at = time.monotonic() + 1000
+    handed = ledger.hand_out(4)
+    assert handed is not None
+    assert handed[2] == plans.PROBE_SECONDS
+    ledger.finish_at = time.monotonic()
+    handed = ledger.hand_out(4)
+    assert handed is not None
+    assert handed[2] == plans.LEAST_SECONDS
 
 
 def test_progress_counts_what_is_under_way() -> None:
