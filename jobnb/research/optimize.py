@@ -276,7 +276,7 @@ class OptimizeResult(Chance):
         return self.rerun().result(timeout)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_run": None}
+        return {**super().__getstate__(), "_run": None}
 
     def top(self, n: int = 5) -> pd.DataFrame:
         """Return the best ``n`` runs, best first, as rows of `trials`."""
