@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from service_kit import processes_of, until
+from service_kit import end, until
 
 from jobnb import JobManager
 
@@ -18,16 +18,6 @@ def _quiet_service() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
-
-
-def end(manager: JobManager) -> None:
-    """Stop the service of a manager and see that no process of its home is left."""
-    home = manager.store.home
-    manager.close()
-    # One that is only just starting has no lease yet and cannot be asked to stop.
-    until(lambda: manager.daemon.stop() or not processes_of(home), what=lambda: processes_of(home))
-    until(lambda: not processes_of(home), what=lambda: processes_of(home))
-    manager.store.close()
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,16 @@ def processes_of(home: Path) -> dict[int, str]:
     return found
 
 
+def end(manager: jobnb.JobManager) -> None:
+    """Stop the service of a manager and see that no process of its home is left."""
+    home = manager.store.home
+    manager.close()
+    # One that is only just starting has no lease yet and cannot be asked to stop.
+    until(lambda: manager.daemon.stop() or not processes_of(home), what=lambda: processes_of(home))
+    until(lambda: not processes_of(home), what=lambda: processes_of(home))
+    manager.store.close()
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

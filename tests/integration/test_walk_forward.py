@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import conftest
 import numpy as np
 import pandas as pd
 import pytest
-from service_kit import until
+from service_kit import end, until
 
 import jobnb
 from jobnb.errors import JobCancelled
@@ -48,7 +47,7 @@ class Gated(Cross):
 def manager(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobManager]:
     made = JobManager(max_workers=request.param, home=tmp_path_factory.mktemp("walk") / "home")
     yield made
-    conftest.end(made)
+    end(made)
 
 
 _first: dict[str, list[pd.DataFrame]] = {}
