@@ -57,13 +57,9 @@ def parameters(strategy: object) -> list[str]:
     declared = getattr(strategy, "parameters", None)
     if isinstance(declared, Mapping):
         return [str(name) for name in declared]
-    code = getattr(strategy, "__code__", None)
-    if code is not None:
-        # A function f(data, **params): the first argument is the data.
-        return list(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
-    if isinstance(strategy, type):
-        return [n for n, v in vars(strategy).items() if n[:1] != "_" and isinstance(v, (int, float, str))]
-    return []
+    from jobnb.research.adapters.names import offered
+
+    return offered(strategy)
 
 
 def dotted(namespace: Namespace, path: str) -> object:

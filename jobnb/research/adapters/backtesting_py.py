@@ -15,6 +15,7 @@ import numpy as np
 
 from jobnb.errors import UsageProblem, unknown
 from jobnb.research.adapters import measures
+from jobnb.research.adapters.names import BACKTESTING, class_variables
 from jobnb.research.adapters.outcome import ForeignRun, is_number
 from jobnb.research.options import CONVENTIONS, ENGINE_OPTIONS, EngineOptions
 
@@ -23,22 +24,8 @@ if TYPE_CHECKING:
 
     from jobnb.research.bars import Bars
 
-#: What ``Backtest`` takes besides data and strategy, in its own words.
-ENGINE = ("cash", "spread", "commission", "margin", "trade_on_close", "hedging", "exclusive_orders", "finalize_trades")
 #: jobnb's engine options that it has an equal of, and what it calls them.
 SAME = {"initial_capital": "cash", "commission": "commission", "slippage": "spread", "conventions": "trade_on_close"}
-
-
-def parameters(strategy: type) -> dict[str, object]:
-    """Return the parameters of a strategy class and their defaults: its public class variables that are no methods."""
-    found: dict[str, object] = {}
-    for base in reversed(strategy.__mro__):
-        if base is object or base.__module__.split(".")[0] == "backtesting" or base.__module__ in ("abc", "typing"):
-            continue
-        for name, value in vars(base).items():
-            if not name.startswith("_") and not callable(value) and not isinstance(value, property | classmethod):
-                found[name] = value
-    return found
 
 
 def check(strategy: type, given: Mapping[str, object]) -> None:
@@ -57,13 +44,13 @@ def check(strategy: type, given: Mapping[str, object]) -> None:
     UsageProblem
         ``USAGE_ERROR``: an option that backtesting.py has no equal of, or one thing said twice.
     """
-    own = parameters(strategy)
+    own = class_variables(strategy)
     for name in given:
-        if name in own or name in ENGINE or name in SAME:
+        if name in own or name in BACKTESTING or name in SAME:
             continue
         if name in ENGINE_OPTIONS:
             raise UsageProblem(f"backtesting.py knows no {name}. Leave it out.")
-        raise unknown("parameter", name, {*own, *ENGINE, *SAME}, of=strategy.__name__)
+        raise unknown("parameter", name, {*own, *BACKTESTING, *SAME}, of=strategy.__name__)
     if "conventions" in given and "conventions" not in own:
         said = given["conventions"]
         for value in [said] if isinstance(said, str) or not isinstance(said, Iterable) else said:
@@ -76,7 +63,7 @@ def check(strategy: type, given: Mapping[str, object]) -> None:
 def terms(strategy: type, params: Mapping[str, object]) -> tuple[str, ...]:
     """Return what is assumed, in words, for the card's foot."""
     engine, _ = _split(strategy, params)
-    said = [f"{name} {engine[name]}" for name in ENGINE if name in engine and name != "trade_on_close"]
+    said = [f"{name} {engine[name]}" for name in BACKTESTING if name in engine and name != "trade_on_close"]
     if "spread" in engine:
         said[said.index(f"spread {engine['spread']}")] += " at entries only"
     fills = {True: CONVENTIONS["close"], False: CONVENTIONS["next_open"]}.get(engine.get("trade_on_close", False))
@@ -147,7 +134,7 @@ def capital_of(stats: Any) -> float:
 
 def _split(strategy: type, params: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, object]]:
     """Part what is said to ``Backtest`` from the strategy's own parameters, and translate it."""
-    own = parameters(strategy)
+    own = class_variables(strategy)
     engine: dict[str, Any] = {}
     mine: dict[str, object] = {}
     for name, value in params.items():

@@ -5,13 +5,13 @@ The checks run at the front door, the calls in a child. It assumes nothing about
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from jobnb.errors import UsageProblem, unknown
 from jobnb.research.adapters import backtesting_py, vectorbt_portfolio
 from jobnb.research.adapters.kinds import has_protocol, is_backtesting_stats, is_vectorbt_portfolio
+from jobnb.research.adapters.names import arguments
 from jobnb.research.adapters.outcome import ForeignRun, numbers_of
 from jobnb.research.options import ENGINE_OPTIONS
 from jobnb.work import call
@@ -20,27 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jobnb.research.bars import Bars
-
-
-def names(strategy: Callable[..., object]) -> dict[str, bool] | None:
-    """Return the names that it takes beside the data, and whether each is needed.
-
-    Returns
-    -------
-    dict or None
-        None where any name will do, or where that cannot be known.
-    """
-    try:
-        found = list(inspect.signature(strategy).parameters.values())
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_KEYWORD for p in found):
-        return None
-    if not has_protocol(strategy):
-        # The first one is the data.
-        first = next((p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)), None)
-        found = [p for p in found if p is not first]
-    return {p.name: p.default is p.empty for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def check(strategy: Callable[..., object], given: Mapping[str, object], who: str) -> None:
@@ -53,7 +32,7 @@ def check(strategy: Callable[..., object], given: Mapping[str, object], who: str
     UsageProblem
         ``USAGE_ERROR``: a parameter without default is missing.
     """
-    known = names(strategy)
+    known = arguments(strategy)
     if known is None:
         return
     for name in given:

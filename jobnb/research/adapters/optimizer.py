@@ -17,6 +17,7 @@ from jobnb.errors import UsageProblem, unknown
 from jobnb.research import foreign
 from jobnb.research.adapters import functions
 from jobnb.research.adapters.kinds import has_protocol
+from jobnb.research.adapters.names import arguments
 from jobnb.research.adapters.trial import Optimized, Trial
 from jobnb.research.bars import Bars
 from jobnb.research.container import SweepPart
@@ -81,7 +82,7 @@ class StrategyOptimizer:
         self.strategy_class = strategy_class
         self.data = data
         self._fixed = dict(fixed)
-        known = functions.names(strategy_class) if foreign.is_foreign(strategy_class) else None
+        known = arguments(strategy_class) if foreign.is_foreign(strategy_class) else None
         if initial_capital != EngineOptions().initial_capital or "initial_capital" in (known or ()):
             self._fixed["initial_capital"] = initial_capital
         self._space: dict[str, object] = {}

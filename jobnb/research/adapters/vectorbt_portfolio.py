@@ -64,6 +64,7 @@ def _reduced(portfolio: Any, bars: Bars, who: str, objective: str) -> ForeignRun
     metrics = {
         **measures.of_equity(equity.to_numpy(), bars, capital),
         **measures.of_trades(records["pnl"].to_numpy(dtype=float), put_in),
+        "exposure": float(np.mean(np.any(np.atleast_2d(np.asarray(portfolio.assets()).T) != 0.0, axis=0))),
         "commissions_paid": float(portfolio.orders.records["fees"].sum()),
     }
     own: dict[str, object] = {}

@@ -9,7 +9,7 @@ import pytest
 
 from jobnb.errors import UnknownName, UsageProblem
 from jobnb.research import door, foreign
-from jobnb.research.adapters import backtesting_py
+from jobnb.research.adapters import names
 from jobnb.research.data import DataRef
 from jobnb.research.optimize import load_sweep
 from jobnb.research.single import load_backtest
@@ -69,7 +69,8 @@ def direct(peer, cross, google):
 
 
 def test_its_parameters_are_its_class_variables(cross):
-    assert backtesting_py.parameters(cross) == {"slow": 30, "fast": 10}
+    assert names.class_variables(cross) == {"slow": 30, "fast": 10}
+    assert names.offered(cross)[:4] == ["slow", "fast", "cash", "spread"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from jobnb.errors import UnknownName, UsageProblem
 from jobnb.research import door, foreign
-from jobnb.research.adapters import kinds
+from jobnb.research.adapters import kinds, names
 
 
 def profit(data, fast, slow=30, *, commission=0.0):
@@ -123,6 +123,15 @@ def test_recognised_by_name_alone():
     assert not kinds.is_backtesting_strategy(mine())
     assert not kinds.is_backtesting_strategy(type("Strategy", (), {"__module__": "backtestingtools"}))
     assert not kinds.is_vectorbt_portfolio(3)
+
+
+def test_the_names_that_are_offered():
+    assert names.offered(profit) == ["fast", "slow", "commission"]
+    assert names.offered(Seed) == ["fast_period", "slow_period", "initial_capital"]
+    assert names.offered(anything) == names.offered(3) == []
+    code = "import sys; from jobnb.research.adapters import names; print('numpy' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.strip() == "False"
 
 
 def test_no_engine_is_imported_to_look():

@@ -37,6 +37,7 @@ def test_its_numbers_under_jobnbs_names(make, google):
     assert found.metrics["trades"] == own.trades.count()
     assert found.metrics["win_rate"] == pytest.approx(own.trades.win_rate())
     assert found.metrics["profit_factor"] == pytest.approx(own.trades.profit_factor())
+    assert found.metrics["exposure"] == pytest.approx(float((own.assets() != 0).mean()))
     assert found.metrics["commissions_paid"] == pytest.approx(own.orders.fees.sum())
     # A search for one of jobnb's metrics does not pay for its statistics.
     assert not found.stats
@@ -69,4 +70,5 @@ def test_shared_cash_is_one_account(make, google):
 
     found = foreign.run_foreign(two, google, {}, "sharpe_ratio")
     assert found.metrics["trades"] > 0
+    assert 0.0 < found.metrics["exposure"] < 1.0
     assert found.metrics["final_equity"] == pytest.approx(two(google.frame).final_value())
