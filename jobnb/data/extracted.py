@@ -53,7 +53,7 @@ class Extracted:
     path: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ExtractResult:
     """What an extraction gave.
 
@@ -134,6 +134,8 @@ class ExtractResult:
             lines.append(f"  {one.symbol}: {one.bars:,} bars{flaws}{f' · {one.path}' if one.path else ''}")
         lines += [f"  {symbol}: FAILED {why}" for symbol, why in self.failed.items()]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         head, *lines = str(self).splitlines()

@@ -206,6 +206,8 @@ def _completed(view: JobView) -> str:
         return _folds(job) + _log(view, opened=False)
     hint = f"<code>%job result {escape(look.short_id(job.id))}</code>"
     out = f"<p>{escape(words.ended_line(view))}{look.DOT}{hint}</p>"
+    if said := words.extracted(job):
+        out += f'<p class="jn-foot">{escape(look.DOT.join(said))}</p>'
     for error in words.sweep_errors(job):
         out += f'<p><span class="jn-code">FAILED</span> {escape(error)}</p>'
     return out + _log(view, opened=True)

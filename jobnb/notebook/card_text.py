@@ -126,7 +126,8 @@ def _body(view: JobView, colour: bool, pace: Eta | None, width: int) -> list[str
             if fold_words.known(job):
                 return _folds(view, colour)
             errors = [one_line(f"FAILED {error}") for error in words.sweep_errors(job)]
-            return [f"{words.ended_line(view)}{look.DOT}%job result {short}", *errors, *log]
+            foot = [one_line(look.DOT.join(about))] if (about := words.extracted(job)) else []
+            return [f"{words.ended_line(view)}{look.DOT}%job result {short}", *foot, *errors, *log]
 
 
 def _failure(view: JobView, colour: bool, log: list[str]) -> list[str]:

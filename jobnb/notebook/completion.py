@@ -112,12 +112,18 @@ def _values(flag: str, space: namespace.Namespace) -> list[str]:
             return [p.value for p in reversed(Priority)]
         case "--status":
             return [s.value for s in Status]
+        case "--source":
+            from jobnb.data.origin import sources
+
+            return sources()
+        case "--interval":
+            return ["1m", "5m", "15m", "1h", "1d", "1w", "1mo"]
         case "--method":
             return ["grid", "random", "tpe"]
         case "--n-trials":
             return ["100", "200", "500"]
         case "--kind":
-            return ["backtest", "optimize", "job", "map", "cell"]
+            return ["backtest", "optimize", "job", "map", "cell", "data"]
         case "--code":
             return sorted({j.error.code for j in _dead() if j.error is not None})
         case "--unique":

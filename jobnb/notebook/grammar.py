@@ -108,6 +108,24 @@ COMMANDS: Mapping[str, Command] = {
         ),
         Command(name="submit", usage="f(x, y=2) [-o NAME]", help="run any function", flags=(*_JOB, _OUT), most=None),
         Command(
+            name="extract",
+            usage="SYMBOL … --start 2020-01-01 [--end DAY] [--interval 1d] [--source NAME] [--to PATH] [-o NAME]",
+            help="fetch prices, keep them, write them to Parquet",
+            flags=(
+                Flag(name="--start", help="the first day or moment; without a zone it is UTC"),
+                Flag(name="--end", help="the end, left out itself; now by default"),
+                Flag(name="--interval", help="1m, 5m, 1h, 1d, 1w, 1mo; 1d by default"),
+                Flag(name="--source", help="yfinance, ccxt:binance, one of yours by name or variable"),
+                Flag(name="--to", help="a folder, or a file that ends in .parquet"),
+                Flag(name="--chunk", help="bars per chunk"),
+                Flag(name="--refresh", bare=True, help="fetch what is kept, too"),
+                Flag(name="--overwrite", bare=True, help="replace files of another kind"),
+                *_JOB,
+                _OUT,
+            ),
+            least=1, most=None,
+        ),
+        Command(
             name="list", usage="[--status S] [--kind K] [--tag T] [--limit N]", help="the last jobs, newest first",
             flags=(Flag(name="--status"), Flag(name="--kind"), Flag(name="--tag"), Flag(name="--limit")),
         ),
@@ -233,7 +251,8 @@ def _parse_words(command: Command, words: Sequence[str]) -> Parsed:
         else:
             rest.append(word)
     if len(rest) < command.least:
-        raise UsageProblem(f"%job {command.name} needs a strategy: %job {command.name} {command.usage}")
+        what = "a strategy" if command.settings else "a symbol"
+        raise UsageProblem(f"%job {command.name} needs {what}: %job {command.name} {command.usage}")
     if command.most is not None and len(rest) > command.most:
         extra = rest[command.most]
         hint = f" Write {extra}=… for a parameter." if command.settings and extra.isidentifier() else ""

@@ -40,6 +40,7 @@ class JobMagics(Magics):
         %job backtest SmaCross --data prices fast=10 slow=30 commission=0.001 -o bt
         %job optimize SmaCross --data prices fast=5:50 slow=10:200:2 --objective sharpe_ratio
         %job submit my_function(a, b=2) --priority high --timeout 60
+        %job extract AAPL MSFT --start 2015-01-01 --to prices/
         %%job --name load -o prices          the cell runs as a job, its results come back
 
         %job list --status running           %job logs ID --tail 20
@@ -149,6 +150,19 @@ class JobMagics(Magics):
         named = [grammar.value(part, "--objective") if part[:1] == "@" else part for part in text.split(",")]
         found = [namespace.setting(self._space, "--objective ", one) for one in named]
         return found if len(found) > 1 else found[0]
+
+    def _extract(self, said: grammar.Parsed) -> Job:
+        symbols = namespace.symbols(self._space, said.words)
+        if (start := said.text("start")) is None:
+            raise UsageProblem("%job extract needs --start, such as --start 2020-01-01")
+        more: dict[str, Any] = {k: v for k in ("end", "interval", "to") if (v := said.text(k)) is not None}
+        if (name := said.text("source")) is not None:
+            more["source"] = namespace.source(self._space, name)
+        if (bars := said.text("chunk")) is not None:
+            more["chunk"] = grammar.count(bars, "--chunk")
+        more |= {k: bool(said.flags.get(k)) for k in ("refresh", "overwrite")}
+        options, out = self._options(said), self._out(said)
+        return self._made(self._manager.extract(symbols, options, start=start, **more), out)
 
     def _submit(self, said: grammar.Parsed) -> Job:
         fn, args, kwargs = namespace.evaluate(self._space, said.call)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jobnb.errors import JobnbError, UsageProblem, did_you_mean, unknown
 from jobnb.notebook import grammar
@@ -136,6 +136,31 @@ def setting(namespace: Namespace, name: str, value: object) -> object:
     if value.name not in namespace:
         raise unknown("variable", value.name, _public(namespace), **{"in": f"{name}=@{value.name}"})
     return namespace[value.name]
+
+
+def symbols(namespace: Namespace, words: Sequence[str]) -> list[str]:
+    """Return the symbols of ``%job extract``: words as they are, and those of each ``@variable``."""
+    found: list[str] = []
+    for word in words:
+        if not word.startswith("@"):
+            found.append(word)
+            continue
+        held = setting(namespace, "SYMBOL", grammar.value(word))
+        listed = [held] if isinstance(held, str) or not isinstance(held, Iterable) else list(held)
+        for each in listed:
+            if not isinstance(each, str):
+                raise UsageProblem(f"{word} holds {_a(each)}, not symbols such as 'AAPL'.")
+            found.append(each)
+    return found
+
+
+def source(namespace: Namespace, name: str) -> object:
+    """Return the source of prices that a name means: one that jobnb knows, or a variable of the notebook."""
+    from jobnb.data.origin import sources
+
+    plain = name.removeprefix("@")
+    known = plain.partition(":")[0] in sources() and plain == name
+    return namespace[plain] if not known and plain in namespace else name
 
 
 def evaluate(namespace: Namespace, text: str) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:

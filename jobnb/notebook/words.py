@@ -178,6 +178,17 @@ def ended_line(view: JobView) -> str:
     return text
 
 
+def extracted(job: JobRecord) -> list[str]:
+    """Return what an extraction fetches, and where to; empty for other jobs."""
+    said = job.params
+    if job.kind != "data" or "source" not in said or "interval" not in said:
+        return []
+    shown = [str(said["source"]), f"bars of {said['interval']}", f"{said.get('start')} to {said.get('end')}"]
+    if isinstance(bad := (job.summary or {}).get("unusable"), int) and bad:
+        shown.append(f"{look.plural(bad, 'symbol')} with bad bars: see job.result()")
+    return [*shown, *([f"in {said['to']}"] if said.get("to") else [])]
+
+
 def log_lines(log: Sequence[LogLine]) -> list[str]:
     """Return the lines of a log with the local time in front of each."""
     return [f"{line.at.astimezone():%H:%M:%S} {line.text}" for line in log]

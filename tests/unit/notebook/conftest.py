@@ -93,6 +93,9 @@ class FakeManager:
     def optimize(self, strategy, data, space, options=None, **more):
         return self._submitted(("optimize", strategy, data, space, options, more), name="o", kind="optimize")
 
+    def extract(self, symbols, options=None, **more):
+        return self._submitted(("extract", symbols, options, more), name="e", kind="data")
+
     def wait(self, ids, timeout=None):
         self.calls.append(("wait", tuple(ids), timeout))
         if not all(self.rows[i].status.final for i in ids):

@@ -177,6 +177,14 @@ def views():
         hint="Fill or drop them: prices.dropna()", traceback=TRACEBACK,
     )  # fmt: skip
     network = ErrorRecord(code="NETWORK_ERROR", type="ConnectionError", message="the exchange closed the connection")
+    extraction = record(
+        id="c01dda7a", name="AAPL, MSFT and 3 more 1d from yfinance", kind="data", plan={"type": "extract", "items": 30},
+        params={
+            "source": "yfinance", "symbols": "AAPL, MSFT and 3 more", "interval": "1d", "start": "2015-01-01",
+            "end": "2026-11-04", "to": "/home/you/prices",
+        },
+        done=12, progress=Progress(current=12, total=30, message="MSFT 2019-06-03"), summary={"records": 12400, "gaps": 0},
+    )  # fmt: skip
     backtest = record(id="51be7733", name="SmaCross on GOOG", kind="backtest")
     return {
         "scheduled": view(replace(waiting, status=Status.SCHEDULED, run_at=NOW + timedelta(minutes=25), queue="default")),
@@ -207,6 +215,13 @@ def views():
                 walk, **ended, id="60de41c8", name="SmaCross cpcv on GOOG", kind="cross_validation", done=14, running=0,
                 params={**walk.params, "cv": "CombinatorialPurgedCV(n_groups=6, n_test_groups=2, horizon=0, embargo=0.01)"},
                 summary=folds_summary(14, "cpcv"),
+            )
+        ),
+        "running extraction": view(extraction),
+        "completed extraction": view(
+            replace(
+                extraction, **ended, done=30, progress=Progress(current=30, total=30),
+                summary={"records": 14905, "gaps": 2, "unusable": 1},
             )
         ),
         "completed job": view(replace(plain, **ended), log=logged("loaded 1,047 bars", "done"), log_total=2),

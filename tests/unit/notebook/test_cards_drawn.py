@@ -102,6 +102,14 @@ def test_the_target_sentences():
     assert "run it again: %job retry 9f02" in failed
     assert "traceback · 1 frame" in failed
     assert "attempt 2 of 4 failed, next in 1:40" in read(card_html.render(VIEWS["retrying"], live=True))
+    extraction = read(card_html.render(VIEWS["running extraction"], live=True))
+    assert "12 of 30 steps" in extraction
+    assert "12,400 records" in extraction
+    assert "MSFT 2019-06-03" in extraction
+    extraction = read(card_html.render(VIEWS["completed extraction"], live=False))
+    assert "30 steps · 14,905 records · 2 gaps" in extraction
+    assert "yfinance · bars of 1d · 2015-01-01 to 2026-11-04 · 1 symbol with bad bars" in extraction
+    assert "in /home/you/prices" in extraction
     sweep = read(card_html.render(VIEWS["completed sweep"], live=False))
     assert "Best Sharpe 1.31 of 10,011 runs: chance alone would give about 1.13; deflated Sharpe 0.64 · " in sweep
     assert "overfitting probability about 0." in sweep
@@ -220,6 +228,7 @@ def test_no_text_of_the_user_gets_out_unescaped(text, name):
             summary["curve"] = {**summary["curve"], "t": [text, text]}
     job = replace(
         view.job,
+        params=dict.fromkeys(view.job.params, text) if view.job.kind == "data" else view.job.params,
         name=text, kind=view.job.kind if summary else text, note=text, queue=text, cancelled_by=text,
         error=error if view.job.error else None, summary=summary or None,
         progress=Progress(current=1, total=3, message=text),

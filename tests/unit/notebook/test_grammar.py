@@ -62,6 +62,8 @@ def test_submit_keeps_the_call_as_it_was_typed(line, call, flags):
         ("bactest S", ("unknown command 'bactest' in %job", "'backtest'")),
         ("backtest S --dta p", ("unknown option '--dta' of %job backtest", "'--data'")),
         ("backtest", ("needs a strategy",)),
+        ("extract --start 2020", ("needs a symbol", "--start 2020-01-01")),
+        ("extract A --strat 2020", ("unknown option '--strat' of %job extract", "'--start'")),
         ("backtest A B", ("does not take 'B'", "B=…")),
         ("backtest S fast = 10", ("does not take 'fast'",)),
         ("backtest S fast=", ("no value",)),

@@ -101,6 +101,34 @@ def test_finish(shell, space, manager):
     assert "finishing with what it has" in str(said)
 
 
+def test_extract(shell, space, manager):
+    space["tickers"] = ["MSFT", "^GSPC"]
+    job = shell.run_line_magic(
+        "job",
+        "extract AAPL @tickers --start 2020-01-01 --interval 1h --to prices/ --chunk 500 --refresh --retry 2 -o e",
+    )
+    _, symbols, options, more = manager.asked("extract")[0]
+    assert symbols == ["AAPL", "MSFT", "^GSPC"]
+    assert options.retry.max_retries == 2
+    assert more == {
+        "start": "2020-01-01", "interval": "1h", "to": "prices/", "chunk": 500, "refresh": True, "overwrite": False,
+    }  # fmt: skip
+    assert space["e"] is job
+
+
+@pytest.mark.parametrize("name", ["f", "@f"])
+def test_a_source_of_prices_may_be_a_variable(shell, space, manager, name):
+    shell.run_line_magic("job", f"extract AAPL --start 2020 --source {name}")
+    assert manager.asked("extract")[0][3]["source"] is space["f"]
+
+
+def test_a_source_that_jobnb_knows_is_never_a_variable(shell, space, manager):
+    space["ccxt"] = space["yfinance"] = object()
+    for name in ("yfinance", "ccxt:binance", "unknown"):
+        shell.run_line_magic("job", f"extract AAPL --start 2020 --source {name}")
+    assert [call[3]["source"] for call in manager.asked("extract")] == ["yfinance", "ccxt:binance", "unknown"]
+
+
 def test_submit(shell, space, manager):
     job = shell.run_line_magic("job", "submit f(prices, y='a b') --name 'my job' --timeout 60")
     _, fn, args, kwargs, options, _ = manager.asked("submit")[0]
@@ -141,6 +169,10 @@ def test_assignment_of_a_line_magic(shell, space):
         ("optimize SmaCross --data prices fast=5:5", "is empty"),
         ("optimize SmaCross --data prices fast=5:50 --constraint p.fast<", "--constraint"),
         ("optimize SmaCross --data prices fast=5:50 --minimize --maximize", "cannot both"),
+        ("extract AAPL", "needs --start"),
+        ("extract @tickrs --start 2020", "unknown variable 'tickrs'"),
+        ("extract @prices --start 2020 --chunk x", "--chunk must be a whole number"),
+        ("extract @numbers --start 2020", "@numbers holds an int, not symbols"),
         ("submit g(1)", "unknown name 'g'"),
         ("submit f", "is not a call"),
         ("submit f(1/0)", "ZeroDivisionError"),
@@ -152,6 +184,7 @@ def test_assignment_of_a_line_magic(shell, space):
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_enqueued(shell, space, manager, line, words):
+    space["numbers"] = [1, 2]
     assert words in refused(shell, line)
     assert manager.rows == {}
 
