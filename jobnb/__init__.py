@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from jobnb.research.interval import integers as integers
     from jobnb.research.interval import log_uniform as log_uniform
     from jobnb.research.interval import uniform as uniform
+    from jobnb.research.stops import atr as atr
     from jobnb.research.strategy import Strategy as Strategy
     from jobnb.research.walk_forward import WalkForward as WalkForward
     from jobnb.retry import GiveUp as GiveUp
@@ -86,6 +87,7 @@ _HOMES = {
     "jobnb.research.cross_validation": ("CombinatorialPurgedCV", "PurgedKFold"),
     "jobnb.research.indicators": ("crossover",),
     "jobnb.research.interval": ("integers", "log_uniform", "uniform"),
+    "jobnb.research.stops": ("atr",),
     "jobnb.research.strategy": ("Strategy",),
     "jobnb.research.walk_forward": ("WalkForward",),
     "jobnb.retry": ("GiveUp", "Retry", "RetryLater"),

@@ -97,7 +97,7 @@ def _settings(space: namespace.Namespace, subject: str) -> list[str]:
         strategy = namespace.dotted(space, subject)
     except KeyError:
         return sorted(ENGINE_OPTIONS)
-    return [*namespace.parameters(strategy), *sorted(ENGINE_OPTIONS)]
+    return list(dict.fromkeys([*namespace.parameters(strategy), *sorted(ENGINE_OPTIONS)]))
 
 
 def _values(flag: str, space: namespace.Namespace) -> list[str]:

@@ -117,7 +117,7 @@ class JobMagics(Magics):
         search: dict[str, Any] = {}
         engine: dict[str, Any] = {}
         for name, text in said.settings.items():
-            if name in ENGINE_OPTIONS:
+            if name in ENGINE_OPTIONS and name not in namespace.parameters(strategy):
                 engine[name] = namespace.setting(space, name, grammar.value(text, name))
                 continue
             several = grammar.candidates(text, name, continuous=said.text("method") in grammar.SAMPLERS)

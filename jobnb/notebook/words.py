@@ -258,6 +258,10 @@ def curve_title(job: JobRecord) -> str:
     return "equity and drawdown" + (": " + ", ".join(said) if said else "")
 
 
+#: Options that the terms of a run tell in words of their own.
+_SAID_IN_TERMS = frozenset({"conventions", "finalize_trades", "sizing", "volatility_period"})
+
+
 def foot(job: JobRecord) -> list[str]:
     """Return what was run, so that a picture of the card can be trusted."""
     summary = job.summary or {}
@@ -287,7 +291,7 @@ def foot(job: JobRecord) -> list[str]:
     texts = [str(t) for t in (said.values() if isinstance(said, Mapping) else items({"_": said}, "_")) if t]
     for name, value in (part(summary, "options") or part(job.params, "options")).items():
         named = name.replace("_", " ")
-        if name == "conventions" or value in (None, 0, "") or any(t.startswith(named) for t in texts):
+        if name in _SAID_IN_TERMS or value in (None, 0, "") or any(t.startswith(named) for t in texts):
             continue
         if name in ("commission", "slippage") and isinstance(value, (int, float)):
             shown.append(f"{named} {look.number(100 * value)} %")

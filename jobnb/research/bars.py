@@ -222,6 +222,13 @@ class Bars:
             ("atr", n), lambda: indicators.true_range(self.high, self.low, self.close, indicators.window(n))
         )
 
+    def volatility(self, n: int = 20) -> Floats:
+        """Standard deviation (ddof 1) of the last ``n`` returns from bar to bar, per year; ``n`` is at least 2."""
+        per_year = self.calendar.periods_per_year * len(self) / self.day_count
+        return self._memo.one(
+            ("volatility", n), lambda: indicators.volatility(self.close, indicators.window(n), per_year)
+        )
+
     def bollinger(self, n: int = 20, k: float = 2.0) -> tuple[Floats, Floats, Floats]:
         """Return Bollinger's bands of the close: middle, upper, lower."""
 

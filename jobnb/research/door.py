@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jobnb.errors import DataError, UsageProblem, unknown
 from jobnb.research.data import DataRef
+from jobnb.research.engine import check_conventions
 from jobnb.research.foreign import check as check_foreign
 from jobnb.research.foreign import check_instance, is_foreign, name_of
 from jobnb.research.foreign import terms as foreign_terms
@@ -20,6 +21,7 @@ from jobnb.research.options import ENGINE_OPTIONS, EngineOptions
 from jobnb.research.sampler import Search
 from jobnb.research.single import BacktestWork
 from jobnb.research.space import Axis, ParameterSpace, Point
+from jobnb.research.stops import STOPS
 from jobnb.research.strategy import Strategy, check_params
 from jobnb.research.sweep import SweepWork
 
@@ -81,6 +83,7 @@ def backtest_work(
         check_foreign(strategy, own)
     else:
         own = {**cast(type[Strategy], strategy).parameters, **check_params(cast(type[Strategy], strategy), own)}
+        check_conventions(cast(type[Strategy], strategy), options)
     work = BacktestWork(strategy=strategy, params=own, options=options, data=DataRef(keep(), bars.meta))
     return work, _what(strategy, bars, options, {name: _plain(value) for name, value in own.items()})
 
@@ -107,10 +110,13 @@ def sweep_work(
     terms, fixed = _split(strategy, engine)
     engine_in_space, grid = _split(strategy, space)
     for name in engine_in_space:
-        raise UsageProblem(f"{name} is an engine option and cannot be searched; give it beside the space.")
+        declare = f", or declare `{name}: float = 0.05` in {name_of(strategy)}" if name in STOPS else ""
+        raise UsageProblem(f"{name} is an engine option and cannot be searched; give it beside the space{declare}.")
     options = EngineOptions.parse(terms)
     if is_foreign(strategy):
         check_foreign(strategy, {**fixed, **grid})
+    else:
+        check_conventions(cast(type[Strategy], strategy), options)
     parsed = ParameterSpace.parse(strategy, {**{k: [v] for k, v in fixed.items()}, **grid})
     wanted = goals(objective, maximize, foreign=is_foreign(strategy))
     work = SweepWork(
@@ -145,9 +151,10 @@ def _split(strategy: object, given: Mapping[str, Any]) -> tuple[dict[str, Any], 
     """
     if is_foreign(strategy):
         return {}, dict(given)
-    engine = {name: value for name, value in given.items() if name in ENGINE_OPTIONS}
-    own = {name: value for name, value in given.items() if name not in ENGINE_OPTIONS}
     known = cast(type[Strategy], strategy).parameters
+    # A stop that the strategy declares is its own.
+    engine = {name: value for name, value in given.items() if name in ENGINE_OPTIONS and name not in known}
+    own = {name: value for name, value in given.items() if name not in engine}
     for name in own:
         if name not in known:
             raise unknown("parameter", name, [*known, *ENGINE_OPTIONS], of=name_of(cast(Any, strategy)))

@@ -15,14 +15,37 @@ the sweep alike:
 - Going from long to short closes the one trade and opens another, at one price.
 - A trade lasts from flat to flat (or to the other side), whatever is added or taken off between. A position
   still open at the end is valued at the last close, without the costs of getting out, and counts as a trade.
-- No interest, no margin calls, no borrowing fee. An equity of zero or less at a close (or at the price of a
-  fill) is the end: the position is closed there, the equity is 0 from then on, nothing more is traded.
+- No margin calls; no interest unless ``borrow_cost`` is said. An equity of zero or less at a close (or at the
+  price of a fill) is the end: the position is closed there, the equity is 0 from then on, nothing more is traded.
 - The equity is marked at each close. Daily returns are taken from the last equity of each day (in the
   data's time zone), starting with the end of the first day.
 
-With ``conventions="backtesting.py"`` the rules are those of backtesting.py 0.6.6 (``Backtest(data, S, cash=
-initial_capital, commission=commission, spread=slippage, finalize_trades=finalize_trades)``, margin 1), called by
-this ``next()``, where ``want`` is the target of the bar and ``before`` that of the bar before (0 at first)::
+Stops (``stop_loss``, ``take_profit``, ``trailing_stop``), in this order of events within a bar:
+
+1. ``borrow_cost`` is paid for the time since the bar before, on what was owed at its close.
+2. With ``"next_open"`` the decision of the bar before fills at the open. A trade that it opens gets its stops now:
+   fractions of its fill price, as said at the bar of the decision; adding to a trade does not move them.
+3. If the open is at or beyond the stop, the trade closes at the open (a gap); else if the bar's range reaches the
+   stop, at the stop. Only if neither: the same for the target. So where one bar reaches both, the stop counts.
+4. The trailing stop follows the best price up to the bar before (the entry's at first): this bar's own high is
+   not known to come before its low. Of stop loss and trailing stop the nearer one counts.
+5. The equity is marked at the close. With ``"close"`` the decision of this bar fills there, and its stops are
+   looked at from the next bar on.
+
+- A stop's fill pays slippage and commission like any other. After it the account stays flat until the target
+  changes.
+- A fill's commission is ``commission`` of its value and ``commission_per_share`` of its units, and at least
+  ``commission_minimum``; a change of less than this minimum is not made. Fractions are of the equity after it.
+- Sizes (``position_size``, ``sizing``, ``max_leverage``) are set when a target changes, and not between.
+- A run with none of these goes through `kernel`, with any of them through `orders`; both give the same numbers.
+
+``next(i, bars, account)`` is asked at each close, for the target that ``positions`` would hold there. Its run is kept
+as the row of targets that it said; one that opens a new trade at the same target, after a stop, differs from the one
+before by its last digit.
+
+With ``conventions="backtesting.py"`` (which has none of these) the rules are those of backtesting.py 0.6.6
+(``Backtest(data, S, cash=initial_capital, commission=commission, spread=slippage, finalize_trades=…)``, margin 1),
+called by this ``next()``, where ``want`` is the target of the bar and ``before`` that of the bar before (0 at first)::
 
     if want != before:
         self.position.close()
@@ -43,92 +66,26 @@ this ``next()``, where ``want`` is the target of the bar and ``before`` that of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from jobnb.errors import UsageProblem
+from jobnb.research.limits import Orders, limits
 from jobnb.research.metrics import METRICS
-from jobnb.research.options import EngineOptions
+from jobnb.research.options import MAX_LEVERAGE, EngineOptions
+from jobnb.research.stops import STOPS
+from jobnb.research.targets import PositionsError as PositionsError
+from jobnb.research.targets import Targets as Targets
+from jobnb.research.targets import targets as targets
 
 if TYPE_CHECKING:
     from jobnb.research.bars import Bars, Floats
+    from jobnb.research.strategy import Strategy
 
-_BOOL = np.dtype(np.bool_)
-
-Targets = npt.NDArray[np.int8] | npt.NDArray[np.float64]
-
-
-class PositionsError(UsageProblem):
-    """``positions(bars)`` did not return one usable target per bar."""
-
-    code = "POSITIONS_ERROR"
-
-
-#: A target beyond this is a mistake (percent, units or money instead of a fraction).
-MAX_LEVERAGE = 20.0
-
-
-def targets(positions: object, bars: Bars, who: str = "positions", most: float = MAX_LEVERAGE) -> Targets:
-    """Check what a strategy's ``positions`` returned, and give it the kernel's form.
-
-    Parameters
-    ----------
-    positions : array_like
-        One bool, -1/0/1 or float per bar.
-    bars : Bars
-    who : str
-        The strategy's name, for the error.
-    most : float
-        Largest target there may be, without its sign.
-
-    Returns
-    -------
-    numpy.ndarray
-        int8 or float64, one value per bar.
-
-    Raises
-    ------
-    PositionsError
-        ``POSITIONS_ERROR``: wrong length, kind or value, with the first place.
-    """
-    made = positions if isinstance(positions, np.ndarray) else np.asarray(positions)
-    if made.dtype is _BOOL and made.shape == bars.close.shape:
-        return made.view(np.int8)
-    if made.shape != bars.close.shape:
-        got = "nothing" if positions is None else f"the shape {made.shape}"
-        raise PositionsError(f"{who}.positions returned {got}; return one value for each of the {len(bars):,} bars")
-    kind = made.dtype.kind
-    if kind == "b":
-        return made.astype(np.int8)
-    if kind in "iu":
-        if made.min() < -1 or made.max() > 1:
-            i = int(np.argmax((made < -1) | (made > 1)))
-            raise PositionsError(
-                f"{who}.positions is {made[i]} at {bars.index[i]}; whole numbers must be -1, 0 or 1, "
-                "fractions of the equity must be floats"
-            )
-        return made.astype(np.int8)
-    if kind == "f":
-        real = np.ascontiguousarray(made, dtype=np.float64)
-        finite = np.isfinite(real)
-        if not finite.all():
-            i = int(np.argmin(finite))
-            raise PositionsError(
-                f"{who}.positions is {real[i]} at {bars.index[i]} and in {int((~finite).sum()):,} bars in all; "
-                "return 0 where there is no position"
-            )
-        if (reach := float(np.abs(real).max())) > most:
-            margin = "" if most > 1.0 else "; conventions='backtesting.py' has no margin"
-            raise PositionsError(
-                f"{who}.positions reaches {reach:g} times the equity; "
-                f"it is a fraction (1.0 is all in), at most {most:g}{margin}"
-            )
-        return real
-    raise PositionsError(
-        f"{who}.positions returned values of type {made.dtype}; return bool, -1/0/1 or float fractions of the equity"
-    )
+#: What a run wants: targets, with its stops and size where there are any.
+Wanted: TypeAlias = "Targets | Orders"
 
 
 class Ran(NamedTuple):
@@ -137,6 +94,27 @@ class Ran(NamedTuple):
     values: Floats
     fills: Floats
     equity: Floats
+
+
+def path_dependent(strategy: type[Strategy]) -> bool:
+    """Say whether a strategy has stops of its own, or says its targets bar by bar."""
+    from jobnb.research.strategy import Strategy as Plain
+
+    own = any(name in strategy.parameters for name in STOPS)
+    return own or strategy._stepped or strategy.stops is not Plain.stops
+
+
+def check_conventions(strategy: type[Strategy], options: EngineOptions) -> None:
+    """Refuse what the conventions cannot do.
+
+    Raises
+    ------
+    UsageProblem
+        ``USAGE_ERROR``: stops, or ``next``, with ``conventions="backtesting.py"``.
+    """
+    if options.conventions == "backtesting.py" and path_dependent(strategy):
+        what = "next" if strategy._stepped else "stops"
+        raise UsageProblem(f"{strategy.name} has {what}; that is not to be had with conventions='backtesting.py'")
 
 
 class Evaluator:
@@ -165,32 +143,83 @@ class Evaluator:
             self.most = 1.0
             self._lots = lots.evaluate
             self._lots_terms = (bars.open, *data, *costs, 1.0, options.finalize_trades, per_year)
-            self._equity = np.empty(len(bars))
             return
         next_open = options.conventions == "next_open"
+        self._shift = 1 if next_open else 0
         self._kernel = kernel.evaluate
-        self._terms = (bars.open if next_open else bars.close, *data, 1 if next_open else 0, *costs, per_year)
+        self._terms = (bars.open if next_open else bars.close, *data, self._shift, *costs, per_year)
 
-    def rows(self, block: Targets, rows: int, out: Floats) -> None:
-        """Write the metrics of the first ``rows`` rows of targets to ``out``."""
-        self._run(block, rows, out, self._no_fills)
+    @cached_property
+    def _equity(self) -> Floats:
+        # What the slower forms write of the last row.
+        return np.empty(len(self.bars))
 
-    def one(self, row: Targets) -> Ran:
-        """Run one row of targets, and keep the log of its fills and its equity."""
+    @cached_property
+    def _order_terms(self) -> Floats:
+        from jobnb.research import orders
+
+        options = self.options
+        terms = np.zeros(orders.TERMS)
+        terms[orders.COMMISSION], terms[orders.SLIPPAGE] = options.commission, options.slippage
+        terms[orders.PER_SHARE], terms[orders.MINIMUM] = options.commission_per_share, options.commission_minimum
+        terms[orders.BORROW], terms[orders.LEVERAGE] = options.borrow_cost, options.max_leverage or MAX_LEVERAGE
+        terms[orders.SIZING] = {"units": orders.IN_UNITS, "cash": orders.IN_CASH}.get(options.sizing, orders.FRACTION)
+        return terms
+
+    def plain(self, strategy: type[Strategy]) -> bool:
+        """Say whether the runs of this strategy need nothing but targets."""
+        return not self.options.orders and not path_dependent(strategy)
+
+    def wants(self, strategy: Strategy) -> Wanted:
+        """Ask a strategy what it wants at each bar.
+
+        Raises
+        ------
+        PositionsError, NextError, StopsError
+            ``POSITIONS_ERROR``, ``NEXT_ERROR``, ``STOPS_ERROR``: what is wrong with it.
+        """
+        check_conventions(type(strategy), self.options)
+        bars = self.bars
+        said = None if self.plain(type(strategy)) else limits(strategy, self.options, bars)
+        if strategy._stepped:
+            from jobnb.research.account import step
+
+            assert said is not None
+            capital = self.options.initial_capital
+            asked = step(strategy, bars, self._shift, self._order_terms, said, capital, self.most)
+            return Orders(asked, said)
+        row = targets(strategy.positions(bars), bars, strategy.name, self.most)
+        return row if said is None else Orders(row, said)
+
+    def rows(self, block: Targets, rows: int, out: Floats, limits: Floats | None = None) -> None:
+        """Write the metrics of the first ``rows`` rows of targets (with their stops and sizes) to ``out``."""
+        self._run(block, rows, limits, out, self._no_fills)
+
+    def one(self, wanted: Wanted) -> Ran:
+        """Run one row, and keep the log of its fills and its equity."""
+        row = wanted.targets if isinstance(wanted, Orders) else wanted
+        said = wanted.limits[None] if isinstance(wanted, Orders) else None
         changes = int(np.count_nonzero(row[1:] != row[:-1])) + 1
-        # A reversal is two fills; an end by ruin (or of the data) is one more.
-        fills = np.empty((2 * changes + 2, self._no_fills.shape[1]))
+        # A reversal is two fills, a stop one more; so is the end by ruin, or of the data.
+        fills = np.empty((3 * changes + 2, self._no_fills.shape[1]))
         out = np.empty((1, len(METRICS)))
-        made = self._run(cast("Targets", np.ascontiguousarray(row).reshape(1, -1)), 1, out, fills)
+        made = self._run(cast("Targets", np.ascontiguousarray(row).reshape(1, -1)), 1, said, out, fills)
         fills = fills[:made].copy()
-        if self._lots is not None:
+        if self._lots is not None or said is not None:
             return Ran(out[0], fills, self._equity.copy())
         return Ran(out[0], fills, equity(fills, self.bars.close, self.options.initial_capital))
 
-    def _run(self, block: Targets, rows: int, out: Floats, fills: Floats) -> int:
+    def _run(self, block: Targets, rows: int, limits: Floats | None, out: Floats, fills: Floats) -> int:
         if self._lots is not None:
             return self._lots(block, rows, *self._lots_terms, out, self._equity, fills)
-        return self._kernel(block, rows, *self._terms, out, fills)
+        if limits is None:
+            return self._kernel(block, rows, *self._terms, out, fills)
+        from jobnb.research import orders
+
+        bars = self.bars
+        prices = (bars.open, bars.high, bars.low, bars.close, bars.days, bars.day_end, bars.day_count)
+        money = (self.options.initial_capital, self._order_terms, bars.calendar.periods_per_year)
+        return orders.evaluate(block, rows, limits, *prices, self._shift, *money, out, self._equity, fills)
 
 
 def equity(fills: Floats, close: Floats, capital: float) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.research import summary
-from jobnb.research.engine import targets
+from jobnb.research.engine import Evaluator, Wanted
 from jobnb.research.goal import Goal, scored
 from jobnb.research.joined import Joined
 from jobnb.research.metrics import METRICS
@@ -82,7 +82,7 @@ def finale(
     found = paths(tests, judged)
     if not found:
         return None
-    rows = {fold.number: _row(strategy, bars, fold, space, choices.get(fold.number)) for fold in folds}
+    rows = {fold.number: _row(strategy, bars, fold, space, choices.get(fold.number), options) for fold in folds}
     runs = [stitch(bars, tests, rows, path, name=name, options=options) for path in found]
     columns, values = scored(goals, METRICS, np.array([run.values for run in runs]), _unnoted)
     column = values[:, columns.index(goals[0].name)]
@@ -100,13 +100,18 @@ def finale(
 
 
 def _row(
-    strategy: type[Strategy], bars: Bars, fold: Fold, space: ParameterSpace, point: list[float] | None
-) -> npt.NDArray[np.int8] | npt.NDArray[np.float64]:
+    strategy: type[Strategy],
+    bars: Bars,
+    fold: Fold,
+    space: ParameterSpace,
+    point: list[float] | None,
+    options: EngineOptions,
+) -> Wanted:
     joined = Joined(bars, fold.test)
     if point is None:
         return np.zeros(len(joined.bars), dtype=np.int8)
     made = joined.fitted(strategy)(**space.at(point))
-    return targets(made.positions(joined.bars), joined.bars, strategy.name)
+    return Evaluator(joined.bars, options).wants(made)
 
 
 def _median(values: npt.NDArray[np.float64]) -> float:

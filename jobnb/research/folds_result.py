@@ -152,7 +152,7 @@ class FoldsResult:
         return stitched.stitch(
             self._prices,
             self._tests,
-            {run.number: run.targets for run in self._runs},
+            {run.number: run.wanted for run in self._runs},
             path,
             name=self._called,
             options=EngineOptions.parse(self.options),

@@ -68,6 +68,17 @@ def bands(x: Floats, middle: Floats, n: int, k: float) -> tuple[Floats, Floats]:
     return middle + reach, middle - reach
 
 
+def volatility(x: Floats, n: int, per_year: float) -> Floats:
+    """Standard deviation (ddof 1) of the last ``n`` relative changes, ``per_year`` of which make a year."""
+    from jobnb.research import smoothing
+
+    if n < 2:
+        raise UsageProblem(f"a volatility needs at least 2 returns, not {n}")
+    changes = np.append(np.nan, x[1:] / x[:-1] - 1.0)
+    scale = float(np.sqrt(n / (n - 1.0) * per_year))
+    return scale * smoothing.deviation(changes, n)
+
+
 def extreme(x: Floats, n: int, shift: int, *, highest: bool) -> Floats:
     """Highest or lowest value over ``n`` bars, the last of them ``shift`` bars ago."""
     out = np.full(x.size, np.nan)

@@ -23,7 +23,7 @@ The exact terms, the same for train and test windows and for the stitched curve:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -33,8 +33,10 @@ import numpy.typing as npt
 
 from jobnb.research.bars import COLUMNS, Bars
 from jobnb.research.engine import Targets, targets
+from jobnb.research.limits import checked, distances
 
 if TYPE_CHECKING:
+    from jobnb.research.account import Account
     from jobnb.research.folds import Piece
     from jobnb.research.strategy import Strategy
 
@@ -112,11 +114,31 @@ class Joined:
 
     def fitted(self, strategy: type[Strategy]) -> type[Strategy]:
         """Return the strategy as one that runs on the joined bars, deciding in each piece by what that may see."""
+        from jobnb.research.strategy import Strategy as Plain
 
         def positions(made: Strategy, bars: Bars) -> npt.ArrayLike:
             return self.row(partial(strategy.positions, made), strategy.name)
 
-        own: dict[str, Any] = {"positions": positions, "name": strategy.name, "__module__": strategy.__module__}
+        def asked(made: Strategy, i: int, bars: Bars, account: Account) -> float | None:
+            if any(cut.clear and cut.place - 1 == i for cut in self._cuts):
+                # Nothing is carried into a piece without a bar before it.
+                return 0
+            cut = [cut for cut in self._cuts if cut.place <= i][-1]
+            return strategy.next(made, i - cut.place + cut.first, cut.view, account)
+
+        def stops(made: Strategy, bars: Bars) -> Mapping[str, object]:
+            rows: dict[str, Floats] = {}
+            for cut in self._cuts:
+                given = checked(strategy.stops(made, cut.view), strategy.name)
+                for name, value in distances(given, cut.view, strategy.name).items():
+                    part = np.broadcast_to(value, (len(cut.view),))[cut.first :]
+                    rows.setdefault(name, np.full(len(bars), np.nan))[cut.place : cut.place + len(part)] = part
+            return rows
+
+        own: dict[str, Any] = {"name": strategy.name, "__module__": strategy.__module__}
+        own |= {"next": asked} if strategy._stepped else {"positions": positions}
+        # Fractions of the price, so that they hold for scaled prices too.
+        own |= {} if strategy.stops is Plain.stops else {"stops": stops}
         return type(strategy.__name__, (strategy,), own)
 
 

@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.bars import Bars
-from jobnb.research.engine import Evaluator, Targets, targets
+from jobnb.research.engine import Evaluator, Wanted
 from jobnb.research.fold_part import FoldRun
 from jobnb.research.folds import Fold, Piece
 from jobnb.research.foreign import is_foreign
 from jobnb.research.goal import Goal
 from jobnb.research.joined import Joined
+from jobnb.research.limits import Orders
 from jobnb.research.options import EngineOptions
 from jobnb.research.sampler import Search
 from jobnb.research.space import plain
@@ -77,7 +78,7 @@ def judge(
     columns = found.columns
     inside, outside = (np.full(len(columns), math.nan) for _ in range(2))
     rank = math.nan
-    row: Targets = np.empty(0, dtype=np.int8)
+    row: Wanted = np.empty(0, dtype=np.int8)
     growth = np.ones(2)
     error = next(iter(found.errors.values()), "")
     params = point = None
@@ -113,7 +114,8 @@ def judge(
             outside=outside,
             rank=rank,
             years=(inner.years, outer.years),
-            targets=row,
+            targets=row.targets if isinstance(row, Orders) else row,
+            stops=row.stops if isinstance(row, Orders) else np.empty((3, 0)),
             prices=_prices(bars, keep) if outer.joined is not None else {},
         ),
         columns=columns,
@@ -156,12 +158,13 @@ class _Side:
             options=self._options,
         )
 
-    def curve(self, params: dict[str, object]) -> tuple[Targets, Floats]:
-        """Return the targets of one run and its equity over its start."""
+    def curve(self, params: dict[str, object]) -> tuple[Wanted, Floats]:
+        """Return the targets of one run (with its stops) and its equity over its start."""
         assert self.joined is not None
         made = cast(type[Strategy], self._strategy)(**params)
-        row = targets(made.positions(self._bars), self._bars, made.name)
-        ran = Evaluator(self._bars, self._options).one(row)
+        evaluator = Evaluator(self._bars, self._options)
+        row = evaluator.wants(made)
+        ran = evaluator.one(row)
         return row.copy(), ran.equity / self._options.initial_capital
 
 

@@ -196,12 +196,13 @@ def _row(
                 if end < until:
                     if end == first_end:
                         last = cash
-                    r = cash / last - 1.0
-                    last = cash
-                    total += r
-                    square += r * r
-                    down = min(r, 0.0)
-                    square_down += down * down
+                    if cash != last:
+                        r = cash / last - 1.0
+                        last = cash
+                        total += r
+                        square += r * r
+                        down = min(r, 0.0)
+                        square_down += down * down
             at = until
         if at >= bars:
             break

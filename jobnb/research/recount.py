@@ -27,7 +27,7 @@ def runner(
 
     Another engine's run that tells no equity, or not one for each bar, gives None; so does a run that fails.
     """
-    from jobnb.research.engine import Evaluator, targets
+    from jobnb.research.engine import Evaluator
     from jobnb.research.foreign import is_foreign, run_foreign
     from jobnb.research.strategy import maker
 
@@ -41,8 +41,7 @@ def runner(
         evaluator, make = Evaluator(bars, options), maker(own)
 
         def run(params: Mapping[str, Any]) -> Floats | None:
-            row = targets(make(dict(params)).positions(bars), bars, own.name, evaluator.most)
-            return evaluator.one(row).equity
+            return evaluator.one(evaluator.wants(make(dict(params)))).equity
 
     def safe(params: Mapping[str, Any]) -> Floats | None:
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research.engine import Evaluator, targets
+from jobnb.research.engine import Evaluator
 from jobnb.research.metrics import METRICS
 from jobnb.research.options import EngineOptions
 from jobnb.research.text import number
@@ -235,11 +235,11 @@ def run(strategy: Strategy, bars: Bars, options: EngineOptions) -> BacktestResul
 
     Raises
     ------
-    PositionsError
-        ``POSITIONS_ERROR``: what ``positions`` returned cannot be used.
+    PositionsError, NextError, StopsError
+        ``POSITIONS_ERROR``, ``NEXT_ERROR``, ``STOPS_ERROR``: what the strategy returned cannot be used.
     """
     evaluator = Evaluator(bars, options)
-    made = evaluator.one(targets(strategy.positions(bars), bars, strategy.name, evaluator.most))
+    made = evaluator.one(evaluator.wants(strategy))
     start, end = bars.span
     return BacktestResult(
         name=strategy.name,

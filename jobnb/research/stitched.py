@@ -15,10 +15,13 @@ import numpy.typing as npt
 
 from jobnb.research.folds import Piece
 from jobnb.research.joined import Joined
+from jobnb.research.limits import Orders
+from jobnb.research.stops import STOPS
 from jobnb.research.strategy import Strategy
 
 if TYPE_CHECKING:
     from jobnb.research.bars import Bars
+    from jobnb.research.engine import Wanted
     from jobnb.research.options import EngineOptions
     from jobnb.research.result import BacktestResult
 
@@ -61,7 +64,7 @@ def paths(tests: Tests, judged: Sequence[Sequence[int]]) -> list[Path]:
 def stitch(
     bars: Bars,
     tests: Tests,
-    targets: Mapping[int, npt.NDArray[Any]],
+    targets: Mapping[int, Wanted],
     path: Path,
     *,
     name: str,
@@ -75,7 +78,7 @@ def stitch(
         The whole data set, known at least in the test pieces and the bar before each.
     tests : mapping
     targets : mapping
-        For each fold what `Joined.row` made of its test pieces.
+        For each fold what the chosen run wants in its test pieces.
     path : sequence of (fold, place)
         Ascending in time, disjoint.
     name : str
@@ -87,22 +90,32 @@ def stitch(
     pieces = [Piece(start=tests[fold][at][0], stop=tests[fold][at][1]) for fold, at in path]
     rows = [_targets(targets[fold], tests[fold], at) for fold, at in path]
     joined = Joined(bars, pieces)
-    row = np.zeros(len(joined.bars), dtype=np.result_type(*rows))
+    row = np.zeros(len(joined.bars), dtype=np.result_type(*(_plain(made) for made in rows)))
+    stops = np.full((len(STOPS), len(row)), np.nan)
     place = 0
     for made, piece in zip(rows, pieces, strict=True):
         # Its first decision is that of the bar before, where there is one.
         place = max(place - (len(made) - len(piece)), 0)
-        row[place : place + len(made)] = made
+        row[place : place + len(made)] = _plain(made)
+        if isinstance(made, Orders):
+            stops[:, place : place + len(made)] = made.stops
         place += len(made)
 
     def positions(strategy: Strategy, bars: Bars) -> npt.ArrayLike:
         return row
 
-    stitched: type[Strategy] = type("Stitched", (Strategy,), {"positions": positions, "name": name})
+    own: dict[str, Any] = {"positions": positions, "name": name}
+    if any(isinstance(made, Orders) for made in rows):
+        own["stops"] = lambda strategy, bars: dict(zip(STOPS, stops, strict=True))
+    stitched: type[Strategy] = type("Stitched", (Strategy,), own)
     return run(stitched(), joined.bars, options)
 
 
-def _targets(row: npt.NDArray[Any], spans: Sequence[tuple[int, int]], at: int) -> npt.NDArray[Any]:
+def _plain(made: Wanted) -> npt.NDArray[Any]:
+    return made.targets if isinstance(made, Orders) else made
+
+
+def _targets(row: Wanted, spans: Sequence[tuple[int, int]], at: int) -> Wanted:
     """Return the targets of one test piece, with the decision of the bar before where there is one."""
     place = 0
     for number, (start, stop) in enumerate(spans):
@@ -110,5 +123,5 @@ def _targets(row: npt.NDArray[Any], spans: Sequence[tuple[int, int]], at: int) -
         first = place - seen if number else place
         place = first + seen + stop - start
         if number == at:
-            return np.asarray(row[first:place])
+            return row[first:place]
     raise IndexError(at)

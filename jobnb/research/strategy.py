@@ -14,11 +14,13 @@ import numpy as np
 
 from jobnb.errors import UsageProblem, unknown
 from jobnb.research.options import ENGINE_OPTIONS, EngineOptions
+from jobnb.research.stops import STOPS, check_stop
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from jobnb.research.account import Account
     from jobnb.research.bars import Bars
     from jobnb.research.result import BacktestResult
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 class Strategy:
     """A trading rule with parameters.
 
-    Declare each parameter as an annotated class attribute with a default, and write `positions`.
+    Declare each parameter as an annotated class attribute with a default, and write `positions` (or `next`).
+    ``stop_loss``, ``take_profit`` and ``trailing_stop`` declared so are stops, and can be searched.
 
     Parameters
     ----------
@@ -59,6 +62,8 @@ class Strategy:
     #: The declared parameters and their defaults, inherited ones first.
     parameters: ClassVar[Mapping[str, object]] = {}
 
+    #: Whether it says its targets bar by bar, by `next`.
+    _stepped: ClassVar[bool] = False
     _bars: Bars | None = None
     _result: BacktestResult | None = None
 
@@ -66,6 +71,10 @@ class Strategy:
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
             cls.name = cls.__name__
+        if "positions" in cls.__dict__ and "next" in cls.__dict__:
+            raise UsageProblem(f"{cls.__name__} has both positions and next; write one of them")
+        if "positions" in cls.__dict__ or "next" in cls.__dict__:
+            cls._stepped = "next" in cls.__dict__
         cls.parameters = _declared(cls)
 
     def __init__(self, **params: object) -> None:
@@ -88,6 +97,67 @@ class Strategy:
         raise UsageProblem(
             f"{type(self).__name__} has no positions(self, bars); write one that returns a target per bar"
         )
+
+    def next(self, i: int, bars: Bars, account: Account) -> float | None:
+        """Return the target at bar ``i``; write this instead of `positions` for what arrays cannot say.
+
+        Called at each bar's close, so it is hundreds of times slower. Look at bars up to ``i`` only.
+
+        Parameters
+        ----------
+        i : int
+            Number of the bar.
+        bars : Bars
+            All of them; ``bars.close[i]``, ``bars.sma(20)[i]`` …
+        account : Account
+            ``cash``, ``equity``, ``units``, ``position``, ``entry_price``, ``bars_held``, ``stopped``, ``target``.
+
+        Returns
+        -------
+        float or None
+            As one value of `positions`; None keeps the last target. Where nothing is held (after a stop, say) that
+            is 0, so that the same target opens a new trade.
+
+        Examples
+        --------
+        >>> from jobnb.research.sample import goog
+        >>> class TenBars(Strategy):
+        ...     def next(self, i, bars, account):
+        ...         if account.units:
+        ...             return 0 if account.bars_held == 10 else None
+        ...         return 1 if bars.close[i] > bars.highest(20, shift=1)[i] else None
+        >>> int(TenBars().load_data(goog()).backtest().trades["bars"].max())
+        10
+        """
+        raise UsageProblem(f"{type(self).__name__} has no next(self, i, bars, account)")
+
+    def stops(self, bars: Bars) -> Mapping[str, object]:
+        """Return where trades are closed inside a bar; write this if a number is not enough.
+
+        Parameters
+        ----------
+        bars : Bars
+
+        Returns
+        -------
+        mapping
+            ``stop_loss``, ``take_profit`` and ``trailing_stop`` (any of them) to a fraction of the price, an
+            array of one per bar (read at the bar of the decision; NaN for none), `jobnb.atr(3)`, or None.
+            They go before parameters and engine options of these names.
+
+        Examples
+        --------
+        >>> class Trend(Strategy):
+        ...     k: float = 3.0
+        ...     def positions(self, bars):
+        ...         return bars.close > bars.sma(50)
+        ...     def stops(self, bars):
+        ...         return {"trailing_stop": self.k * bars.atr(20) / bars.close}
+        >>> from jobnb.research.sample import goog
+        >>> Trend(k=2).load_data(goog()).backtest().trades.shape[0] > 0
+        True
+        """
+        return {}
 
     @property
     def params(self) -> dict[str, object]:
@@ -121,7 +191,8 @@ class Strategy:
         Parameters
         ----------
         **options
-            Engine options, see `EngineOptions`: ``initial_capital``, ``commission``, ``slippage``, ``conventions``.
+            Engine options, see `EngineOptions`: ``initial_capital``, ``commission``, ``slippage``, ``conventions``,
+            ``stop_loss``, ``position_size`` …
 
         Returns
         -------
@@ -130,6 +201,9 @@ class Strategy:
         """
         from jobnb.research.result import run
 
+        for name in options:
+            if name in self.parameters:
+                raise UsageProblem(f"{name} is a parameter of {self.name}: {type(self).__name__}({name}=…).backtest()")
         terms = EngineOptions.parse(options)
         if self._bars is None:
             raise UsageProblem(f"{self.name} has no data yet; call load_data(prices) first")
@@ -171,7 +245,7 @@ def _declared(cls: type[Strategy]) -> dict[str, object]:
         for name, kind in inspect.get_annotations(base).items():
             if name.startswith("_") or "ClassVar" in str(kind) or name == "name":
                 continue
-            if name in ENGINE_OPTIONS:
+            if name in ENGINE_OPTIONS and name not in STOPS:
                 raise UsageProblem(
                     f"{cls.__name__} declares a parameter {name!r}, which is an engine option; give it another name"
                 )
@@ -181,6 +255,8 @@ def _declared(cls: type[Strategy]) -> dict[str, object]:
                 )
             if not hasattr(cls, name):
                 raise UsageProblem(f"the parameter {name!r} of {cls.__name__} has no default; write `{name}: int = 10`")
+            if name in STOPS:
+                check_stop(name, getattr(cls, name))
             found[name] = None
     # A subclass may give an inherited parameter another default without repeating the annotation.
     return {name: getattr(cls, name) for name in found}
@@ -208,6 +284,9 @@ def check_params(cls: type[Strategy], params: Mapping[str, object]) -> dict[str,
             raise unknown("parameter", name, cls.parameters, of=cls.__name__)
         plain = value.item() if isinstance(value, np.generic) else value
         default = cls.parameters[name]
+        if name in STOPS:
+            made[name] = check_stop(name, plain)
+            continue
         if isinstance(default, int | float) and not isinstance(plain, int | float):
             raise UsageProblem(
                 f"the parameter {name} of {cls.__name__} must be a number like {default!r}, not {plain!r}"

@@ -20,9 +20,10 @@ from jobnb.research.bars import Bars
 from jobnb.research.container import SweepPart
 from jobnb.research.data import DataRef
 from jobnb.research.digest import best, digest
-from jobnb.research.engine import Evaluator, Targets, targets
+from jobnb.research.engine import Evaluator, Targets, Wanted, targets
 from jobnb.research.foreign import is_foreign, name_of, run_foreign
 from jobnb.research.goal import Goal, Objective, goals, scored
+from jobnb.research.limits import Orders
 from jobnb.research.metrics import METRICS
 from jobnb.research.options import EngineOptions
 from jobnb.research.recount import runner
@@ -367,19 +368,23 @@ class _Clock:
 class _Block:
     """Rows of targets that wait for the kernel."""
 
-    def __init__(self, evaluator: Evaluator, dtype: type[np.int8 | np.float64], out: Floats) -> None:
-        bars = len(evaluator.bars)
-        rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (bars * np.dtype(dtype).itemsize)))
+    def __init__(self, evaluator: Evaluator, like: Wanted, out: Floats) -> None:
+        row = like.targets if isinstance(like, Orders) else like
+        rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // like.nbytes))
         self._evaluator = evaluator
-        self._targets = cast(Targets, np.empty((rows, bars), dtype=dtype))
+        self._targets = cast(Targets, np.empty((rows, len(row)), dtype=row.dtype))
+        self._limits = np.empty((rows, *like.limits.shape)) if isinstance(like, Orders) else None
         self._metrics = np.empty((rows, len(METRICS)))
         self._places: list[int] = []
         self._room = rows
         self._out = out
 
-    def add(self, place: int, row: Targets) -> None:
+    def add(self, place: int, row: Wanted) -> None:
         places = self._places
-        self._targets[len(places)] = row
+        if self._limits is not None:
+            assert isinstance(row, Orders)
+            self._limits[len(places)] = row.limits
+        self._targets[len(places)] = row.targets if isinstance(row, Orders) else row
         places.append(place)
         if len(places) == self._room:
             self.flush()
@@ -387,7 +392,7 @@ class _Block:
     def flush(self) -> None:
         rows = len(self._places)
         if rows:
-            self._evaluator.rows(self._targets, rows, self._metrics)
+            self._evaluator.rows(self._targets, rows, self._metrics, self._limits)
             self._out[self._places] = self._metrics[:rows]
             self._places.clear()
 
@@ -408,19 +413,25 @@ def _run_strategy(
     out = np.empty((count, len(METRICS)))
     blocks: dict[str, _Block] = {}
     make, name, most = maker(strategy), strategy.name, evaluator.most
+    plain = evaluator.plain(strategy)
+    whole = evaluator if window is None else Evaluator(bars, evaluator.options)
+    row: Wanted
     done = 0
     for place, params in enumerate(trials):
         try:
-            row = targets(make(cast(dict[str, object], params)).positions(bars), bars, name, most)
+            one = make(cast(dict[str, object], params))
+            row = targets(one.positions(bars), bars, name, most) if plain else whole.wants(one)
         except Exception as error:  # noqa: BLE001 - whatever a user's strategy raises is that run's outcome
             _note(errors, place, error)
             out[place] = np.nan
         else:
-            kind = row.dtype.char
+            kind = row.kind if isinstance(row, Orders) else row.dtype.char
+            if window is not None:
+                row = row[window]
             block = blocks.get(kind)
             if block is None:
-                block = blocks[kind] = _Block(evaluator, np.int8 if kind == "b" else np.float64, out)
-            block.add(place, row if window is None else row[window])
+                block = blocks[kind] = _Block(evaluator, row, out)
+            block.add(place, row)
             if tracks is not None:
                 tracks.see(place, row)
         done = place + 1

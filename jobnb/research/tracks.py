@@ -19,7 +19,7 @@ from jobnb.research.sharpe import Moments, moments
 
 if TYPE_CHECKING:
     from jobnb.research.bars import Bars
-    from jobnb.research.engine import Evaluator, Targets
+    from jobnb.research.engine import Evaluator, Wanted
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
@@ -130,9 +130,9 @@ class TargetTracks(Tracks):
     def __init__(self, evaluator: Evaluator, count: int, start: int, stop: int) -> None:
         super().__init__(evaluator.bars, count, start, stop)
         self._evaluator = evaluator
-        self._rows: dict[int, Targets] = {}
+        self._rows: dict[int, Wanted] = {}
 
-    def see(self, place: int, row: Targets) -> None:
+    def see(self, place: int, row: Wanted) -> None:
         """Take note of the targets of the run at this place of the part; places must ascend."""
         if place >= self._next >= 0 and self._wants(place):
             self._keep(place, self._returns(self._evaluator.one(row).equity))

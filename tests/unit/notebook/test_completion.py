@@ -31,7 +31,7 @@ def space(manager):
         ("%job backtest SmaCross --data p", "p", ["prices"]),
         ("%job backtest SmaCross --data=p", "--data=p", ["--data=prices"]),
         ("%job optimize SmaCross fa", "fa", ["fast="]),
-        ("%job optimize SmaCross fast=5:50 s", "s", ["slow=", "slippage="]),
+        ("%job optimize SmaCross fast=5:50 s", "s", ["slow=", "sizing=", "slippage=", "stop_loss="]),
         ("%job optimize SmaCross --objective sha", "sha", ["sharpe_ratio"]),
         ("%job optimize SmaCross --obj", "--obj", ["--objective"]),
         ("%job submit f", "f", ["f("]),

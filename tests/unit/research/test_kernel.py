@@ -21,10 +21,10 @@ CAPITAL = 5_000.0
 def test_it_works_where_numba_cannot_cache(monkeypatch, caplog):
     njit = numba.njit
 
-    def refusing(**options):
+    def refusing(*functions, **options):
         if options.get("cache"):
             raise RuntimeError("no locator available")
-        return njit(**options)
+        return njit(*functions, **options)
 
     monkeypatch.setattr("jobnb.research.jit.numba.njit", refusing)
     assert compiled(lambda x: x + 1)(2) == 3

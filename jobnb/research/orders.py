@@ -1,0 +1,407 @@
+"""The compiled form of a run that depends on its own past: stops inside the bar, sizes, leverage, further costs.
+
+Used instead of `kernel` where a run says any of these, wherever backtests run; without them both give the same
+numbers. Pure arithmetic on arrays, no I/O. A run can be walked in pieces, bar by bar if need be: all it knows
+is in ``state``. The order of events is said in `engine`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from jobnb.research.jit import compiled
+from jobnb.research.measure import (
+    BARS_HELD,
+    FEES,
+    TALLY,
+    TRADED,
+    Floats,
+    Whole,
+    clear,
+    count_trade,
+    log_fill,
+    measure,
+)
+
+Targets = npt.NDArray[np.int8] | npt.NDArray[np.float64]
+
+# What a run knows of itself between two bars. `BASE` is the equity before the open trade, `PUT_IN` the value put
+# into it, `TOP` its best price so far; `STOP`, `TAKE` are prices, `TRAIL` a fraction; NaN for none.
+CASH, UNITS, BASE, PUT_IN, ENTRY, STOP, TAKE, TRAIL, TOP, RUINED, CHARGED, STOPPED = range(12)
+STATE = 12
+
+# The terms, beside the capital.
+COMMISSION, SLIPPAGE, PER_SHARE, MINIMUM, BORROW, LEVERAGE, SIZING = range(7)
+TERMS = 7
+
+# How a size is meant.
+FRACTION, IN_UNITS, IN_CASH = range(3)
+
+# What a run says of its own orders, per decision: fractions of the price, and the size.
+STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, SIZE = range(4)
+LIMITS = 4
+
+
+@compiled
+def begin(state: Floats, tally: Floats, capital: float) -> None:
+    """Set a run to its start."""
+    clear(tally)
+    state[:] = 0.0
+    state[CASH] = capital
+    state[STOP : TRAIL + 1] = np.nan
+
+
+@compiled
+def _fee(units: float, price: float, terms: Floats) -> float:
+    fee: float = max(terms[MINIMUM], terms[COMMISSION] * abs(units) * price + terms[PER_SHARE] * abs(units))
+    return fee
+
+
+@compiled
+def _leave(bar: int, p: float, state: Floats, terms: Floats, tally: Floats, fills: Floats, made: int) -> int:
+    """Close the whole position at the price ``p`` before slippage."""
+    units = state[UNITS]
+    cash = state[CASH]
+    equity = cash + units * p
+    paid = p * (1.0 - terms[SLIPPAGE]) if units > 0.0 else p * (1.0 + terms[SLIPPAGE])
+    if equity > 0.0:
+        fee = _fee(units, paid, terms)
+        tally[TRADED] += abs(units) * p / equity
+        cash += units * paid - fee
+        tally[FEES] += fee
+    else:
+        paid = p
+        fee = 0.0
+        cash = 0.0
+    if cash <= 0.0:
+        cash = 0.0
+        state[RUINED] = 1.0
+    count_trade(tally, cash - state[BASE], state[PUT_IN])
+    made = log_fill(fills, made, bar, -units, paid, fee, cash, 0.0)
+    state[CASH] = cash
+    state[UNITS] = 0.0
+    return made
+
+
+@compiled
+def _change(want: float, size: float, p: float, state: Floats, terms: Floats) -> float:
+    """Return the units to buy (below 0: sell) to come to the target after costs; 0 for none."""
+    units: float = state[UNITS]
+    equity = state[CASH] + units * p
+    slippage = terms[SLIPPAGE]
+    most = terms[LEVERAGE]
+    if terms[SIZING] == FRACTION:
+        want *= size
+    else:
+        wanted = want * size if terms[SIZING] == IN_UNITS else want * size / p
+        if abs(wanted) * p <= most * equity:
+            return float(wanted - units)
+        want = most if want > 0.0 else -most
+    want = min(max(want, -most), most)
+    missing = want * equity - units * p
+    # A change of less than the fee itself is not made.
+    if terms[MINIMUM] > 0.0 and abs(missing) <= terms[MINIMUM]:
+        return 0.0
+    side = 1.0 if missing > 0.0 else -1.0
+    cost = slippage + terms[COMMISSION] * (1.0 + side * slippage)
+    change: float = missing / ((1.0 + side * want * cost) * p + side * want * terms[PER_SHARE])
+    if terms[MINIMUM] > 0.0:
+        paid = p * (1.0 + side * slippage)
+        if terms[COMMISSION] * abs(change) * paid + terms[PER_SHARE] * abs(change) < terms[MINIMUM]:
+            missing = want * (equity - terms[MINIMUM]) - units * p
+            if missing * side <= 0.0 or equity <= terms[MINIMUM]:
+                return 0.0
+            change = missing / ((1.0 + side * want * slippage) * p)
+    return change
+
+
+@compiled
+def _decide(
+    want: float,
+    bar: int,
+    decided: int,
+    p: float,
+    limits: Floats,
+    state: Floats,
+    terms: Floats,
+    tally: Floats,
+    fills: Floats,
+    made: int,
+) -> int:
+    """Fill a decision of the bar ``decided`` at the bar ``bar``, at the price ``p`` before slippage."""
+    # One number for the whole run, or one for each bar.
+    at = min(decided, limits.shape[1] - 1)
+    size = limits[SIZE, at]
+    if not size > 0.0:
+        want = 0.0
+    units = state[UNITS]
+    equity = state[CASH] + units * p
+    if units != 0.0 and (equity <= 0.0 or want == 0.0 or (want > 0.0) != (units > 0.0)):
+        made = _leave(bar, p, state, terms, tally, fills, made)
+        units = 0.0
+        equity = state[CASH]
+    if state[RUINED] != 0.0 or want == 0.0:
+        return made
+    change = _change(want, size, p, state, terms)
+    if change == 0.0:
+        return made
+    paid = p * (1.0 + terms[SLIPPAGE]) if change > 0.0 else p * (1.0 - terms[SLIPPAGE])
+    if units == 0.0:
+        side = 1.0 if change > 0.0 else -1.0
+        state[BASE] = equity
+        state[PUT_IN] = 0.0
+        state[ENTRY] = paid
+        state[STOP] = paid * (1.0 - side * limits[STOP_LOSS, at])
+        state[TAKE] = paid * (1.0 + side * limits[TAKE_PROFIT, at])
+        state[TRAIL] = limits[TRAILING_STOP, at]
+        state[TOP] = paid
+    if (change > 0.0) == (want > 0.0):
+        state[PUT_IN] += abs(change) * paid
+    fee = _fee(change, paid, terms)
+    tally[TRADED] += abs(change) * p / equity
+    tally[FEES] += fee
+    state[CASH] -= change * paid + fee
+    state[UNITS] = units + change
+    return log_fill(fills, made, bar, change, paid, fee, state[CASH], state[UNITS])
+
+
+@compiled
+def _charge(bar: int, close: Floats, time: Floats, state: Floats, terms: Floats) -> None:
+    """Pay for what was borrowed over the time since the bar before: money, and shares sold short."""
+    if bar > 0 and state[CHARGED] < bar:
+        owed = max(0.0, -state[CASH]) + max(0.0, -state[UNITS]) * close[bar - 1]
+        state[CASH] -= owed * terms[BORROW] * (time[bar] - time[bar - 1]) / 365.0
+        state[CHARGED] = bar
+
+
+@compiled
+def _hold(
+    at: int,
+    until: int,
+    opened: Floats,
+    high: Floats,
+    low: Floats,
+    close: Floats,
+    time: Floats,
+    state: Floats,
+    terms: Floats,
+    equity: Floats,
+    tally: Floats,
+    fills: Floats,
+    made: int,
+) -> tuple[int, int]:
+    """Hold the position from bar ``at`` on, at most until a stop is hit; return the first bar that is not done."""
+    units = state[UNITS]
+    long = units > 0.0
+    stop = state[STOP]
+    take = state[TAKE]
+    top = state[TOP]
+    keep = 1.0 - state[TRAIL] if long else 1.0 + state[TRAIL]
+    follows = state[TRAIL] == state[TRAIL]
+    borrows = terms[BORROW] > 0.0
+    cash = state[CASH]
+    for k in range(at, until):
+        if borrows:
+            _charge(k, close, time, state, terms)
+            cash = state[CASH]
+        first = opened[k]
+        level = stop
+        left = np.nan
+        if long:
+            if follows and not stop >= top * keep:
+                level = top * keep
+            if first <= level or low[k] <= level:
+                left = min(first, level)
+            elif first >= take or high[k] >= take:
+                left = max(first, take)
+            top = max(top, high[k])
+        else:
+            if follows and not stop <= top * keep:
+                level = top * keep
+            if first >= level or high[k] >= level:
+                left = max(first, level)
+            elif first <= take or low[k] <= take:
+                left = min(first, take)
+            top = min(top, low[k])
+        if left == left:
+            tally[BARS_HELD] += k - at
+            state[STOPPED] = 1.0
+            made = _leave(k, left, state, terms, tally, fills, made)
+            return k, made
+        worth = cash + units * close[k]
+        if worth <= 0.0:
+            # All is lost: the position is closed at this close, and nothing is traded any more.
+            tally[BARS_HELD] += k - at
+            count_trade(tally, -state[BASE], state[PUT_IN])
+            made = log_fill(fills, made, k, -units, close[k], 0.0, 0.0, 0.0)
+            state[CASH] = 0.0
+            state[UNITS] = 0.0
+            state[RUINED] = 1.0
+            return k, made
+        equity[k] = worth
+    tally[BARS_HELD] += until - at
+    state[TOP] = top
+    return until, made
+
+
+@compiled
+def walk(
+    target: Targets,
+    turns: Whole,
+    limits: Floats,
+    opened: Floats,
+    high: Floats,
+    low: Floats,
+    close: Floats,
+    time: Floats,
+    shift: int,
+    terms: Floats,
+    start: int,
+    end: int,
+    state: Floats,
+    equity: Floats,
+    tally: Floats,
+    fills: Floats,
+    made: int,
+) -> int:
+    """Go from bar ``start`` up to bar ``end``; return the number of fills made so far.
+
+    Parameters
+    ----------
+    target : array (n,)
+    turns : array of int64
+        The bars whose target differs from the one before, from ``start - 1`` on, and n at the end.
+    limits : array (LIMITS, 1 or n)
+        Stops as fractions of the entry's price, NaN for none, and the size; read at the bar of the decision.
+    opened, high, low, close, time
+        The bars.
+    shift : int
+        1 to fill at the next open, 0 at the same close.
+    terms : array (TERMS,)
+    start, end : int
+        ``end = n`` also fills at the last close what was decided there, where ``shift`` is 0.
+    state, equity, tally, fills
+        Carried on.
+    made : int
+        Number of fills before.
+    """
+    bars = close.size
+    at = start
+    turn = 0
+    state[STOPPED] = 0.0
+    while True:
+        decided = turns[turn]
+        if decided + 1 == at and (at < bars or shift == 0) and at > 0:
+            turn += 1
+            if state[RUINED] == 0.0:
+                if shift == 1:
+                    if terms[BORROW] > 0.0:
+                        _charge(at, close, time, state, terms)
+                    bar, p = at, opened[at]
+                else:
+                    bar, p = decided, close[decided]
+                want = float(target[decided])
+                before = state[UNITS]
+                made = _decide(want, bar, decided, p, limits, state, terms, tally, fills, made)
+                if shift == 0:
+                    equity[decided] = state[CASH] + state[UNITS] * p
+                    tally[BARS_HELD] += int(state[UNITS] != 0.0) - int(before != 0.0)
+        if at >= end:
+            return made
+        until = min(turns[turn] + 1, end)
+        if state[UNITS] != 0.0:
+            at, made = _hold(at, until, opened, high, low, close, time, state, terms, equity, tally, fills, made)
+        if state[UNITS] == 0.0 and at < until:
+            equity[at:until] = state[CASH]
+            at = until
+
+
+@compiled
+def finish(close: Floats, state: Floats, equity: Floats, tally: Floats) -> None:
+    """Count the trade that is open at the end, valued at the last close, without the costs of getting out."""
+    if state[UNITS] != 0.0:
+        count_trade(tally, equity[close.size - 1] - state[BASE], state[PUT_IN])
+
+
+@compiled
+def turns_of(target: Targets, turns: Whole) -> None:
+    """Write the bars at which the target differs from the bar before, then n."""
+    count = 0
+    before = target[0] * 0
+    for i, value in enumerate(target):
+        turns[count] = i
+        count += value != before
+        before = value
+    turns[count] = target.size
+
+
+@compiled
+def evaluate(
+    targets: Targets,
+    rows: int,
+    limits: Floats,
+    opened: Floats,
+    high: Floats,
+    low: Floats,
+    close: Floats,
+    time: Floats,
+    day_end: Whole,
+    days: int,
+    shift: int,
+    capital: float,
+    terms: Floats,
+    per_year: float,
+    out: Floats,
+    equity: Floats,
+    fills: Floats,
+) -> int:
+    """Run the first ``rows`` rows of ``targets`` and write one row of metrics for each.
+
+    Parameters
+    ----------
+    targets, rows, close, time, day_end, days, shift, capital, per_year, out
+        See `kernel.evaluate`.
+    limits : array (m, LIMITS, 1 or n)
+    opened, high, low, terms
+        See `walk`.
+    equity : array (n,)
+        Gets the equity of the last row.
+    fills : array (k, FILL_COLUMNS)
+        Gets the fills of the last row, as many as it has room for.
+
+    Returns
+    -------
+    int
+        Number of fills of the last row.
+    """
+    bars = close.size
+    turns = np.empty(bars + 1, dtype=np.int64)
+    tally = np.empty(TALLY)
+    state = np.empty(STATE)
+    made = 0
+    for m in range(rows):
+        turns_of(targets[m], turns)
+        begin(state, tally, capital)
+        made = walk(
+            targets[m],
+            turns,
+            limits[m],
+            opened,
+            high,
+            low,
+            close,
+            time,
+            shift,
+            terms,
+            0,
+            bars,
+            state,
+            equity,
+            tally,
+            fills,
+            0,
+        )
+        finish(close, state, equity, tally)
+        measure(equity, close, time, day_end, days, capital, per_year, tally, out[m])
+    return made
