@@ -248,9 +248,12 @@ def backtest(strategy: Callable[..., Any], data: pd.DataFrame | Bars, **params: 
     Parameters
     ----------
     strategy : type or callable
-        A subclass of `jobnb.Strategy`, or any ``f(data, **params) -> metrics``.
+        A subclass of `jobnb.Strategy`; any ``f(data, **params)`` that returns a number, a dict of names to numbers or a
+        ``vectorbt.Portfolio``; a class with ``load_data``, ``backtest`` and ``get_performance_metrics``; or a
+        subclass of ``backtesting.Strategy``.
     data : pandas.DataFrame
-        open, high, low, close and perhaps volume over a DatetimeIndex.
+        open, high, low, close and perhaps volume over a DatetimeIndex. Other columns do not travel with the prices; a
+        function may refer to them as a global.
     **params
         The strategy's parameters, and engine options, see `jobnb.research.options.EngineOptions`:
         ``initial_capital``, ``commission``, ``slippage``, ``conventions`` …
@@ -258,7 +261,8 @@ def backtest(strategy: Callable[..., Any], data: pd.DataFrame | Bars, **params: 
     Returns
     -------
     Job
-        Its result is a `BacktestResult`.
+        Its result is a `BacktestResult`; of other people's classes a `ForeignResult`, which reads alike, with the
+        engine's own numbers as ``stats``; of a function what it returned.
 
     Raises
     ------

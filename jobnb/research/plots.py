@@ -8,26 +8,58 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from jobnb.research.adapters.outcome import ForeignResult
     from jobnb.research.heatmap import Heatmap
     from jobnb.research.result import BacktestResult
+
+Floats = npt.NDArray[np.float64]
 
 
 def equity_figure(result: BacktestResult) -> Figure:
     """Draw equity, buy and hold, and drawdown."""
+    time = result.index.tz_localize(None) if result.zone else result.index
+    return curves(time, result.equity, result.hold, result.fall, title=result.title, foot=result.foot)
+
+
+def foreign_figure(result: ForeignResult) -> Figure:
+    """Draw what another engine has told: equity, buy and hold where it has one value for each bar, and drawdown."""
+    equity = result.equity_curve
+    time = equity.index
+    if getattr(time, "tz", None) is not None:
+        time = time.tz_localize(None)  # type: ignore[attr-defined]  # an index of times, which has a zone
+    fall = np.asarray(result.drawdown, dtype=np.float64)
+    return curves(time, np.asarray(equity, dtype=np.float64), result.hold, fall, title=result.title, foot=result.foot)
+
+
+def curves(time: pd.Index, equity: Floats, hold: Floats | None, fall: Floats, *, title: str, foot: str) -> Figure:
+    """Draw the curves of one backtest.
+
+    Parameters
+    ----------
+    time : pandas.Index (n,)
+        Without time zone.
+    equity, hold, fall : array (n,)
+        Money, money or None, and the drawdown as a negative fraction.
+    title, foot : str
+    """
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    time = result.index.tz_localize(None) if result.zone else result.index
-    upper.plot(time, result.equity, linewidth=1.4, label="strategy")
-    upper.plot(time, result.hold, linewidth=0.8, color="0.6", label="buy and hold")
+    upper.plot(time, equity, linewidth=1.4, label="strategy")
+    if hold is not None:
+        upper.plot(time, hold, linewidth=0.8, color="0.6", label="buy and hold")
     upper.set_ylabel("equity")
-    upper.set_title(result.title, loc="left", fontsize=10)
+    upper.set_title(title, loc="left", fontsize=10)
     upper.legend(frameon=False)
-    lower.fill_between(time, 100 * result.fall, 0, color="tab:red", alpha=0.35, linewidth=0)
+    lower.fill_between(time, 100 * fall, 0, color="tab:red", alpha=0.35, linewidth=0)
     lower.set_ylabel("drawdown, %")
-    lower.set_xlabel(result.foot, fontsize=7)
+    lower.set_xlabel(foot, fontsize=7)
     return figure
 
 

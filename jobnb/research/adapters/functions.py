@@ -101,8 +101,10 @@ def run_protocol(
     curve = getattr(made, "equity_curve", None)
     equity = None
     if curve is not None:
-        equity = curve if isinstance(curve, pd.Series) else pd.Series([float(x) for x in curve], name="equity")
-        equity = equity.astype(float)
+        equity = curve if isinstance(curve, pd.Series) else pd.Series([float(x) for x in curve])
+        if len(equity) == len(frame) and not isinstance(equity.index, pd.DatetimeIndex):
+            equity = equity.set_axis(frame.index)
+        equity = equity.astype(float).rename("equity")
     return ForeignRun(
         metrics=metrics,
         value=value,

@@ -12,11 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+import numpy.typing as npt
+
 from jobnb.errors import UsageProblem
 from jobnb.research.text import number
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from jobnb.research.bars import Bars
 
@@ -69,6 +73,8 @@ class ForeignRun:
             value=self.value,
             equity=self.equity,
             trades=self.trades,
+            # A result outlives the memory-mapped file.
+            close=bars.close.copy() if self.equity is not None and len(self.equity) == len(bars) else None,
             own=dict(self.stats or {}),
         )
 
@@ -103,6 +109,7 @@ class ForeignResult:
     value: object = field(repr=False, default=None)
     equity: pd.Series[float] | None = field(repr=False, default=None)
     trades: pd.DataFrame | None = field(repr=False, default=None)
+    close: npt.NDArray[np.float64] | None = field(repr=False, default=None)
     own: Mapping[str, object] = field(repr=False, default_factory=dict)
 
     def __getattr__(self, name: str) -> float:
@@ -144,6 +151,31 @@ class ForeignResult:
         if self.equity is None:
             raise UsageProblem(f"{self.name} told no equity; give the class an attribute equity_curve.")
         return self.equity
+
+    @property
+    def drawdown(self) -> pd.Series[float]:
+        """The equity over its highest value so far, minus 1."""
+        equity = self.equity_curve
+        return (equity / equity.cummax() - 1.0).rename("drawdown")
+
+    @property
+    def hold(self) -> npt.NDArray[np.float64] | None:
+        """What the first equity would have become in the asset; None where the equity is not one value for each bar."""
+        if self.close is None:
+            return None
+        return np.asarray(self.equity_curve.iloc[0] * self.close / self.close[0], dtype=np.float64)
+
+    def plot(self) -> Figure:
+        """Draw equity, buy and hold, and drawdown.
+
+        Raises
+        ------
+        UsageProblem
+            ``USAGE_ERROR``: the engine told no equity.
+        """
+        from jobnb.research.plots import foreign_figure
+
+        return foreign_figure(self)
 
     @property
     def title(self) -> str:

@@ -99,6 +99,30 @@ def test_a_class_with_the_protocol(daily):
         refused(Seed(), daily)
 
 
+def test_the_curves_of_a_class(daily):
+    class Listing(Seed):
+        def backtest(self):
+            super().backtest()
+            self.equity_curve = self.equity_curve.tolist()
+
+    result = foreign.run_foreign(Listing, daily, {}, "value").result("Listing", {}, daily)
+    assert result.equity_curve.index.equals(daily.index)
+    assert result.drawdown.min() < 0 == result.drawdown.max()
+    # It holds the asset.
+    assert result.hold == pytest.approx(result.equity_curve.to_numpy())
+    upper, lower = result.plot().axes
+    assert [line.get_label() for line in upper.lines] == ["strategy", "buy and hold"]
+    assert "metrics by the class itself" in lower.get_xlabel()
+
+    class Sparse(Seed):
+        def backtest(self):
+            self.equity_curve = [1.0, 2.0, 1.5]
+
+    result = foreign.run_foreign(Sparse, daily, {}, "value").result("Sparse", {}, daily)
+    assert result.hold is None
+    assert len(result.plot().axes[0].lines) == 1
+
+
 def test_a_class_without_equity_says_so(daily):
     class Silent(Seed):
         def backtest(self):
