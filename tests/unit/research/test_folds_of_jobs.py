@@ -232,6 +232,15 @@ def test_joined_pieces_are_scaled_and_leave_the_gap_out():
     assert row[26:].tolist() == [i % 2 == 0 for i in range(10)]
 
 
+def test_a_year_is_counted_as_in_the_whole_data_however_short_a_piece_is():
+    index = pd.date_range("2024-01-01", periods=60)
+    close = np.linspace(100.0, 130.0, 60)
+    bars = Bars.from_frame(pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), close), index=index))
+    assert bars.calendar.periods_per_year == 365
+    for pieces in ([Piece(start=8, stop=12)], [Piece(start=8, stop=12), Piece(start=22, stop=26)]):
+        assert Joined(bars, pieces).bars.calendar == bars.calendar
+
+
 # Nothing leaks
 
 
