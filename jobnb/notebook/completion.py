@@ -119,11 +119,15 @@ def _values(flag: str, space: namespace.Namespace) -> list[str]:
         case "--interval":
             return ["1m", "5m", "15m", "1h", "1d", "1w", "1mo"]
         case "--method":
+            return ["grid", "random", "tpe", *grammar.FOLD_METHODS]
+        case "--search":
             return ["grid", "random", "tpe"]
+        case "--train" | "--test":
+            return ["250", "500", "6M", "1y", "3y"]
         case "--n-trials":
             return ["100", "200", "500"]
         case "--kind":
-            return ["backtest", "optimize", "job", "map", "cell", "data"]
+            return ["backtest", "optimize", "walk_forward", "cross_validation", "job", "map", "cell", "data"]
         case "--code":
             return sorted({j.error.code for j in _dead() if j.error is not None})
         case "--unique":

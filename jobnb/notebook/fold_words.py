@@ -146,13 +146,10 @@ def errors(job: JobRecord) -> list[str]:
 
 
 def foot(job: JobRecord) -> list[str]:
-    """Return how the data was split and searched."""
-    said = [str(job.params[name]) for name in ("cv",) if job.params.get(name)]
+    """Return how the data was parted, and how much was tried."""
     summary = known(job)
-    search = job.params.get("search")
-    if summary is not None and search:
-        said.append(f"{search} search, {look.plural(summary['runs'], 'run')} in all")
-    return said
+    said = [str(job.params["cv"])] if job.params.get("cv") else []
+    return said if summary is None else [*said, f"{look.plural(summary['runs'], 'run')} in all"]
 
 
 def _at(values: Sequence[object], share: float) -> object:

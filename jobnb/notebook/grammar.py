@@ -63,6 +63,23 @@ _JOB = (
     Flag(name="--unique", help="a key: while a job of it is live, another submit returns that one"),
 )
 _DATA = Flag(name="--data", help="the variable that holds the prices")
+_FOLDS = (
+    Flag(name="--train", help="walk-forward: the bars that choose, as a number or 3y, 6M, 90d"),
+    Flag(name="--test", help="walk-forward: the bars that judge, which follow them"),
+    Flag(name="--anchored", bare=True, help="walk-forward: every train window begins at the first bar"),
+    Flag(name="--n-splits", help="purged-kfold: how many folds"),
+    Flag(name="--n-groups", help="cpcv: how many groups"),
+    Flag(name="--n-test-groups", help="cpcv: how many of them are a test set"),
+    Flag(name="--horizon", help="bars that a label or a holding looks ahead; they are left out before a test"),
+    Flag(name="--embargo", help="bars, or a fraction of all, that are left out after a test"),
+    Flag(name="--search", help="how to search in each fold: grid, random or tpe"),
+)
+#: The options that say how each of these methods parts the data, by their names in Python.
+FOLD_METHODS: Mapping[str, tuple[str, ...]] = {
+    "walk-forward": ("train", "test", "anchored", "horizon", "search"),
+    "purged-kfold": ("n_splits", "horizon", "embargo", "search"),
+    "cpcv": ("n_groups", "n_test_groups", "horizon", "embargo", "search"),
+}
 _TIMEOUT = Flag(name="--timeout", help="stop waiting after this long; the job goes on")
 
 #: Keys of the options that `jobnb.option.Options` takes.
@@ -98,9 +115,10 @@ COMMANDS: Mapping[str, Command] = {
                 Flag(name="--constraint", help='which combinations to keep: "p.fast < p.slow"'),
                 Flag(name="--minimize", bare=True, help="lower is better"),
                 Flag(name="--maximize", bare=True, help="higher is better"),
-                Flag(name="--method", help="grid (all combinations), random or tpe"),
+                Flag(name="--method", help="grid, random or tpe; by folds: walk-forward, purged-kfold, cpcv"),
                 Flag(name="--n-trials", help="how many runs, of a random or tpe search"),
                 Flag(name="--max-time", help="complete with the runs there are after this long"),
+                *_FOLDS,
                 *_JOB,
                 _OUT,
             ),
@@ -392,6 +410,31 @@ _LOG_RANGE = re.compile(rf"({_NUMBER}):({_NUMBER}):log")
 
 #: Methods that need no list of values.
 SAMPLERS = ("random", "tpe")
+
+
+def folds(said: Parsed) -> dict[str, object]:
+    """Return what a line says of how to part the data, by the names of `jobnb.optimize`.
+
+    Raises
+    ------
+    UsageProblem
+        An option that belongs to another method.
+
+    Examples
+    --------
+    >>> folds(parse("optimize S --data prices --method walk-forward --train 3y --test 125 --anchored"))
+    {'train': '3y', 'test': 125, 'anchored': True}
+    """
+    made: dict[str, object] = {}
+    for flag in _FOLDS:
+        given = said.flags.get(flag.key)
+        if given is None:
+            continue
+        if flag.key not in FOLD_METHODS.get(said.text("method") or "", ()):
+            owners = " or ".join(method for method, keys in FOLD_METHODS.items() if flag.key in keys)
+            raise UsageProblem(f"{flag.name} is for --method {owners}.")
+        made[flag.key] = value(given, flag.name) if isinstance(given, str) else given
+    return made
 
 
 def candidates(

@@ -62,6 +62,10 @@ class JobMagics(Magics):
         --n-trials of them; there risk=0.1:0.5 is any number between, and risk=0.001:1:log any order of magnitude.
         --max-time 10m ends a search with what it has, as `%job finish` does.
 
+        To judge on bars that the search has not seen: --method walk-forward --train 3y --test 6M (or bars: 500, 125)
+        [--anchored]; --method purged-kfold --n-splits 5 or cpcv --n-groups 6 --n-test-groups 2, with --embargo 0.01
+        and --horizon 5; each with --search random or tpe in place of a grid.
+
         Options of all jobs: --name --priority (low, normal, high, critical) --timeout 5m --memory-limit 2GiB --tag
         --queue --run-at 2026-11-04T09:30 --seed --retry 3 --deadline 2h --expires-at 30m --unique KEY -o
         A deadline counts waiting and retries; a job not begun by --expires-at never begins; while a job of a unique
@@ -120,7 +124,8 @@ class JobMagics(Magics):
             if name in ENGINE_OPTIONS and name not in namespace.parameters(strategy):
                 engine[name] = namespace.setting(space, name, grammar.value(text, name))
                 continue
-            several = grammar.candidates(text, name, continuous=said.text("method") in grammar.SAMPLERS)
+            sampled = (said.text("search") or said.text("method")) in grammar.SAMPLERS
+            several = grammar.candidates(text, name, continuous=sampled)
             value = namespace.setting(space, name, grammar.value(text, name) if several is None else several)
             search[name] = value
         if not search:
@@ -130,6 +135,8 @@ class JobMagics(Magics):
         if said.flags.get("minimize") and said.flags.get("maximize"):
             raise UsageProblem("--minimize and --maximize cannot both be meant.")
         more: dict[str, Any] = {k: v for k in ("method", "max_time") if (v := said.text(k)) is not None}
+        for key, said_of_it in grammar.folds(said).items():
+            more[key] = namespace.setting(space, f"--{key} ", said_of_it)
         if (wanted := said.text("objective")) is not None:
             more["objective"] = self._objective(wanted)
         if (kept := said.text("constraint")) is not None:

@@ -275,7 +275,7 @@ def foot(job: JobRecord) -> list[str]:
             span = look.number(first) if count == 1 else f"{look.number(first)}…{look.number(last)}"
             span += f" ({count})" if isinstance(count, int) and count != 1 else ""
             shown.append(f"{name} {span}")
-    if (method := job.params.get("method")) not in (None, "grid"):
+    if (method := job.params.get("search", job.params.get("method"))) not in (None, "grid"):
         seed = f" (seed {job.params['seed']})" if "seed" in job.params else ""
         shown.append(f"{method} search{seed}")
     if "," in str(job.params.get("objective", "")):

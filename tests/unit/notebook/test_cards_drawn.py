@@ -124,7 +124,7 @@ def test_a_walk_forward_says_what_is_left_out_of_sample():
     done = VIEWS["completed walk-forward"]
     for said in (read(card_html.render(done, live=False)), card_text.render(done)):
         assert "WalkForward(train='3y', test='6M'" in said
-        assert "grid search, 14,000 runs in all" in said
+        assert " · 14,000 runs in all · " in said
         assert "Median Sharpe 1.51 where it was chosen, 0.59 on bars it had not seen; 44 % of the growth" in said
         assert "total return out of sample" in said
     page = card_html.render(done, live=False)

@@ -94,6 +94,40 @@ def test_optimize_by_sampling(shell, space, manager):
     assert more["objective"] == ["sharpe_ratio", space["net"]]
 
 
+def test_optimize_by_folds(shell, space, manager):
+    shell.run_line_magic(
+        "job",
+        "optimize SmaCross --data prices fast=5:50 slow=10:20 --method walk-forward --train 3y --test 125 --anchored "
+        "--search random --n-trials 50",
+    )
+    *_, more = manager.asked("optimize")[0]
+    assert {name: more[name] for name in ("method", "train", "test", "anchored", "search", "n_trials")} == {
+        "method": "walk-forward", "train": "3y", "test": 125, "anchored": True, "search": "random", "n_trials": 50,
+    }  # fmt: skip
+    shell.run_line_magic(
+        "job",
+        "optimize SmaCross --data prices fast=5:50 --method cpcv --n-groups 8 --n-test-groups 3 "
+        "--horizon 5 --embargo 0.01",
+    )
+    *_, more = manager.asked("optimize")[1]
+    assert (more["n_groups"], more["n_test_groups"], more["horizon"], more["embargo"]) == (8, 3, 5, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--train 3y", "--train is for --method walk-forward"),
+        ("--method cpcv --train 3y", "--train is for --method walk-forward"),
+        ("--method walk-forward --train 500 --test 9 --embargo 5", "--embargo is for --method purged-kfold or cpcv"),
+        ("--method random --search tpe", "--search is for --method walk-forward or purged-kfold or cpcv"),
+    ],
+)
+def test_an_option_of_another_method_is_said(shell, space, manager, line, said):
+    with pytest.raises(UsageError, match=said):
+        shell.run_line_magic("job", f"optimize SmaCross --data prices fast=5:50 {line}")
+    assert not manager.asked("optimize")
+
+
 def test_finish(shell, space, manager):
     job = manager.put(name="sweep", kind="optimize")
     said = shell.run_line_magic("job", f"finish {job.id}")
