@@ -65,7 +65,8 @@ def tiles(job: JobRecord) -> list[tuple[str, str, str]]:
         shown.append((look.metric(objective, found["out"]), f"median {look.label(objective)} out of sample", ""))
     shown.append((f"{found['won']} of {found['done']}", f"{look.noun(job.kind)}s made money", ""))
     if found["efficiency"] is not None:
-        shown.append((look.percent(found["efficiency"], signed=False), "of growth kept", ""))
+        kept = look.percent(found["efficiency"], signed=False) if found["efficiency"] > 0 else "none"
+        shown.append((kept, "of growth kept", ""))
     return shown
 
 

@@ -215,8 +215,10 @@ class FoldsResult:
 
     @property
     def _lines(self) -> list[str]:
-        kept = f"{100 * self.efficiency:.0f} % of the growth per year in sample kept out of sample"
-        said = [kept.replace("-", "−")] if np.isfinite(self.efficiency) else []
+        said = []
+        if np.isfinite(self.efficiency):
+            kept = f"{100 * self.efficiency:.0f} %" if self.efficiency > 0 else "none"
+            said.append(f"{kept} of the growth per year in sample kept out of sample")
         if np.isfinite(self.rank_correlation):
             said.append(f"rank correlation of the trials {self.rank_correlation:.2f}".replace("-", "−"))
         return [" · ".join(said)] if said else []
