@@ -81,7 +81,7 @@ def sum_blocks(returns: Floats, starts: Whole, out: Floats) -> None:
 
 def day_ends(bars: Bars) -> Whole:
     """Return the last bar of each day."""
-    return np.unique(bars.day_end)
+    return np.flatnonzero(np.diff(bars.day_end, append=-1))
 
 
 def daily_returns(equity: Floats, ends: Whole) -> Floats:

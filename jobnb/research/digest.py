@@ -98,15 +98,16 @@ def tracks(parts: Sequence[SweepPart]) -> summary.Json:
 
 
 #: The numbers of `SweepPart.arrays["winner"]`, see `tracks.winner`.
-_WINNER = ("index", "count", "sharpe", "skewness", "kurtosis", "per_year")
+_WINNER = ("index", "count", "sharpe", "skewness", "kurtosis", "per_year", "hold")
 
 
 def winner(part: SweepPart) -> summary.Json | None:
     """Return the moments of the returns of a part's best run, or None where they are not known."""
     row = part.arrays.get("winner")
-    if row is None or not np.isfinite(row.astype(np.float64)).all():
+    if row is None or not np.isfinite(row.astype(np.float64)[:-1]).all():
         return None
-    known = dict(zip(_WINNER, map(float, row), strict=True))
+    known: summary.Json = dict(zip(_WINNER, map(float, row), strict=True))
+    known["hold"] = summary.safe(known["hold"])
     return {**known, "index": int(known["index"]), "count": int(known["count"])}
 
 

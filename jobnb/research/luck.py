@@ -39,6 +39,8 @@ class Luck:
         Runs that did not fail.
     sharpe : float
         The winner's Sharpe ratio, per year.
+    hold : float
+        The Sharpe ratio of the asset itself, per year.
     chance : float
         The Sharpe ratio that the best of so many worthless runs has on average, per year.
     deflated : float
@@ -55,6 +57,7 @@ class Luck:
 
     runs: int
     sharpe: float = math.nan
+    hold: float = math.nan
     chance: float = math.nan
     deflated: float = math.nan
     overfitting: float = math.nan
@@ -67,6 +70,8 @@ class Luck:
         """The answer in some words, or an empty string where nothing is known."""
         if math.isnan(self.deflated) and math.isnan(self.overfitting):
             return ""
+        if self.sharpe <= self.hold:
+            return "no better than buying and holding"
         if self.deflated < 0.5 or self.overfitting >= 0.5:
             return "luck is enough to explain it"
         if self.deflated >= CONFIDENT and not self.overfitting >= 0.1:
@@ -89,6 +94,8 @@ class Luck:
             head = f"best Sharpe {_two(self.sharpe)} of {runs}"
         else:
             head = f"best {self.objective.replace('_', ' ')} of {runs} has Sharpe {_two(self.sharpe)}"
+        if not math.isnan(self.hold):
+            head += f", buy and hold {_two(self.hold)}"
         if not math.isnan(self.chance):
             head += f": chance alone would give about {_two(self.chance)}"
         if not math.isnan(self.deflated):
@@ -120,7 +127,7 @@ def of(summary: Mapping[str, Any]) -> Luck | None:
     if (found := summary.get("sample")) and summary.get("maximize", True):
         sampled = len(found["index"])
         share = overfitting(found["sums"], found["blocks"], criterion)
-    sharpe = chance = deflated = math.nan
+    sharpe = hold = chance = deflated = math.nan
     known, spread = summary.get("moments"), summary.get("sharpe")
     if isinstance(known, Mapping):
         of = Moments(
@@ -128,6 +135,7 @@ def of(summary: Mapping[str, Any]) -> Luck | None:
         )
         year = math.sqrt(known["per_year"])
         sharpe = of.sharpe * year
+        hold = math.nan if known.get("hold") is None else known["hold"] * year
         variance = variance_of(spread)
         if spread and not math.isnan(variance):
             trials, daily = spread["count"], variance / known["per_year"]
@@ -136,6 +144,7 @@ def of(summary: Mapping[str, Any]) -> Luck | None:
     return Luck(
         runs=runs,
         sharpe=sharpe,
+        hold=hold,
         chance=chance,
         deflated=deflated,
         overfitting=share,

@@ -90,11 +90,13 @@ def moments(returns: npt.ArrayLike | Moments) -> Moments:
     if not variance > _NO_VARIANCE * mean * mean:
         return Moments(count=values.size, sharpe=math.nan, skewness=math.nan, kurtosis=math.nan)
     unit = away / math.sqrt(variance)
+    # A product is a tenth of the time of a power.
+    square = unit * unit
     return Moments(
         count=values.size,
         sharpe=mean / math.sqrt(variance * values.size / (values.size - 1)),
-        skewness=float(np.mean(unit**3)),
-        kurtosis=float(np.mean(unit**4)),
+        skewness=float(np.mean(square * unit)),
+        kurtosis=float(np.mean(square * square)),
     )
 
 

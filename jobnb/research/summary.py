@@ -85,8 +85,8 @@ def sweep_summary(
     objective : str
     maximize : bool
     space : sequence of [name, count, first, last]
-    moments : {"index", "count", "sharpe", "skewness", "kurtosis", "per_year"}, optional
-        Of the daily returns of the best run.
+    moments : {"index", "count", "sharpe", "skewness", "kurtosis", "per_year", "hold"}, optional
+        Of the daily returns of the best run; ``hold`` is the Sharpe ratio of the asset itself, per period.
     sharpe : {"count", "sum", "square"}, optional
         Of the finite annual Sharpe ratios of all runs, in units of `luck.UNIT`.
     sample : {"periods", "blocks", "index", "sums"}, optional

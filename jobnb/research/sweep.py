@@ -425,15 +425,17 @@ def _run_strategy(
             _note(errors, place, error)
             out[place] = np.nan
         else:
-            kind = row.kind if isinstance(row, Orders) else row.dtype.char
-            if window is not None:
-                row = row[window]
-            block = blocks.get(kind)
-            if block is None:
-                block = blocks[kind] = _Block(evaluator, row, out)
-            block.add(place, row)
-            if tracks is not None:
-                tracks.see(place, row)
+            values = tracks.see(place, row) if tracks is not None and place >= tracks.due else None
+            if values is not None:
+                out[place] = values
+            else:
+                kind = row.kind if isinstance(row, Orders) else row.dtype.char
+                if window is not None:
+                    row = row[window]
+                block = blocks.get(kind)
+                if block is None:
+                    block = blocks[kind] = _Block(evaluator, row, out)
+                block.add(place, row)
         done = place + 1
         if full(done):
             break

@@ -7,6 +7,7 @@ part's best run. Which runs are sampled depends on the sweep's size alone, never
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -25,14 +26,18 @@ Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 Arrays = dict[str, npt.NDArray[np.generic]]
 
-#: Runs of a sweep whose returns are kept: one of `ONE_OF`, so that it costs some percent of the time, within these.
-SAMPLE = 256
+#: Runs of a sweep whose returns are kept: all up to `FEW`, else one of `ONE_OF` within these bounds, which costs some
+#: percent of the sweep's time.
+FEW = 128
 LEAST_SAMPLE = 64
+SAMPLE = 256
 ONE_OF = 16
 #: Blocks of days: 252 splits, which a card can go through in some 20 ms.
 BLOCKS = 10
-#: Targets kept until the best run of a part is known, so that a slow strategy is not asked again.
-KEPT_BYTES = 4 * 2**20
+#: The first runs of a part are remembered until its best one is known, so that a slow strategy, which does no more
+#: than these in a part, is not asked again.
+KEPT_RUNS = 64
+KEPT_BYTES = 64 * 2**20
 
 
 def sampled(count: int) -> Whole:
@@ -43,9 +48,9 @@ def sampled(count: int) -> Whole:
     >>> sampled(3).tolist(), len(sampled(10_011))
     ([0, 1, 2], 256)
     """
-    most = min(SAMPLE, max(LEAST_SAMPLE, count // ONE_OF))
-    if count <= most:
+    if count <= FEW:
         return np.arange(count, dtype=np.int64)
+    most = min(SAMPLE, max(LEAST_SAMPLE, count // ONE_OF))
     starts = bounds(count, most)
     inside = np.random.default_rng(count).random(most)
     return starts + (inside * np.diff(np.append(starts, count))).astype(np.int64)
@@ -72,8 +77,9 @@ class Tracks:
         self.periods = self._ends.size - 1
         # A history that is too short for the blocks says nothing of its halves.
         places = sampled(count) - start if self.periods >= LEAST_RETURNS * BLOCKS else np.empty(0, dtype=np.int64)
-        self._wanted = iter(places[(places >= 0) & (places < stop - start)].tolist())
-        self._next = next(self._wanted, -1)
+        self._wanted = places[(places >= 0) & (places < stop - start)].tolist()[::-1]
+        #: The next place that has to be seen; the others may be.
+        self.due = 0
         self._starts = bounds(self.periods, BLOCKS)
         self._places: list[int] = []
         self._sums: list[Floats] = []
@@ -81,9 +87,17 @@ class Tracks:
 
     def _wants(self, place: int) -> bool:
         """Tell whether this run is of the sample; places must ascend."""
-        while 0 <= self._next < place:
-            self._next = next(self._wanted, -1)
-        return place == self._next
+        wanted = self._wanted
+        while wanted and wanted[-1] < place:
+            wanted.pop()
+        found = bool(wanted) and wanted[-1] == place
+        if found:
+            wanted.pop()
+        if place + 1 < KEPT_RUNS and self._room > 0:
+            self.due = place + 1
+        else:
+            self.due = wanted[-1] if wanted else sys.maxsize
+        return found
 
     def _keep(self, place: int, returns: Floats) -> None:
         out = np.empty((BLOCKS, 2))
@@ -112,7 +126,8 @@ class Tracks:
             equity = self._at_hand(best)
             equity = again(best) if equity is None else equity
             if equity is not None:
-                made["winner"] = winner(int(index[best]), moments(self._returns(equity)), per_year)
+                hold = moments(self._returns(self._bars.close)).sharpe
+                made["winner"] = winner(int(index[best]), moments(self._returns(equity)), per_year, hold)
         if self._places:
             made["sample"] = index[self._places]
             # Single precision is plenty for ranks, and cards and parts then say the same.
@@ -132,13 +147,22 @@ class TargetTracks(Tracks):
         self._evaluator = evaluator
         self._rows: dict[int, Wanted] = {}
 
-    def see(self, place: int, row: Wanted) -> None:
-        """Take note of the targets of the run at this place of the part; places must ascend."""
-        if place >= self._next >= 0 and self._wants(place):
-            self._keep(place, self._returns(self._evaluator.one(row).equity))
-        if self._room > 0:
+    def see(self, place: int, row: Wanted) -> Floats | None:
+        """Take note of the targets of the run at this place of the part; places must ascend, those due must come.
+
+        Returns
+        -------
+        array or None
+            The run's metrics, if it has been run for the sample; then it needs no other run.
+        """
+        if place < KEPT_RUNS and self._room > 0:
             self._room -= row.nbytes
             self._rows[place] = row.copy()
+        if not self._wants(place):
+            return None
+        ran = self._evaluator.one(row)
+        self._keep(place, self._returns(ran.equity))
+        return ran.values
 
     def _at_hand(self, place: int) -> Floats | None:
         row = self._rows.get(place)
@@ -162,11 +186,11 @@ class EquityTracks(Tracks):
         deviation = float(returns.std(ddof=1))
         year = math.sqrt(self._bars.calendar.periods_per_year)
         self._sharpes.append(float(returns.mean()) / deviation * year if deviation > 0.0 else math.nan)
-        if self._wants(place):
-            self._keep(place, returns)
-        if self._room > 0:
+        if place < KEPT_RUNS and self._room > 0:
             self._room -= worth.nbytes
             self._kept[place] = worth.copy()
+        if self._wants(place):
+            self._keep(place, returns)
 
     def _at_hand(self, place: int) -> Floats | None:
         return self._kept.get(place)
@@ -179,6 +203,7 @@ class EquityTracks(Tracks):
         return {**super().arrays(index, best, again), "sharpes": np.array(self._sharpes)}
 
 
-def winner(index: int, found: Moments, per_year: float) -> npt.NDArray[np.generic]:
-    """Return the best run's number and moments as one row of numbers."""
-    return np.array([index, found.count, found.sharpe, found.skewness, found.kurtosis, per_year], dtype=np.float64)
+def winner(index: int, found: Moments, per_year: float, hold: float) -> npt.NDArray[np.generic]:
+    """Return the best run's number and moments as one row of numbers, and the asset's own Sharpe ratio per period."""
+    row = [index, found.count, found.sharpe, found.skewness, found.kurtosis, per_year, hold]
+    return np.array(row, dtype=np.float64)

@@ -111,7 +111,8 @@ def test_the_target_sentences():
     assert "yfinance · bars of 1d · 2015-01-01 to 2026-11-04 · 1 symbol with bad bars" in extraction
     assert "in /home/you/prices" in extraction
     sweep = read(card_html.render(VIEWS["completed sweep"], live=False))
-    assert "Best Sharpe 1.31 of 10,011 runs: chance alone would give about 1.13; deflated Sharpe 0.64 · " in sweep
+    assert "Best Sharpe 1.31 of 10,011 runs, buy and hold 0.88: chance alone would give about 1.13; " in sweep
+    assert "deflated Sharpe 0.64 · " in sweep
     assert "overfitting probability about 0." in sweep
     assert ", from 64 of 10,011 runs" in sweep
     assert "GOOG · 2004-08-19 to 2008-10-14 · 1,047 bars · commission 0.1 % · fills at next open" in sweep

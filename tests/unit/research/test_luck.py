@@ -45,6 +45,8 @@ def test_the_numbers_are_those_of_the_runs_one_by_one(sma_cross, stored, daily, 
         deflated_sharpe_ratio(best, trials=work.count, variance=variance), rel=1e-5
     )
     assert result.luck.sharpe == pytest.approx(moments(best).sharpe * math.sqrt(252), rel=1e-9)
+    held = daily.close[1:] / daily.close[:-1] - 1
+    assert result.luck.hold == pytest.approx(moments(held).sharpe * math.sqrt(252), rel=1e-9)
     criterion = "sharpe_ratio" if objective == "sharpe_ratio" else "return"
     exact = probability_of_backtest_overfitting(np.array(returns).T, blocks=10, criterion=criterion)
     assert result.luck.overfitting == exact.probability
@@ -70,11 +72,11 @@ def test_a_sample_is_the_same_however_the_sweep_is_cut(sma_cross, stored):
     assert f", from 64 of {work.count} runs" in result.luck.line
 
 
-@pytest.mark.parametrize("count", [1, 2, 64, 65, 1000, 1024, 4097, 10_011, 10**6])
+@pytest.mark.parametrize("count", [1, 2, 128, 129, 1000, 2048, 4097, 10_011, 10**6])
 def test_the_sample_is_even(count):
     places = tracks.sampled(count)
     most = min(tracks.SAMPLE, max(tracks.LEAST_SAMPLE, count // tracks.ONE_OF))
-    assert len(set(places.tolist())) == len(places) == min(count, most)
+    assert len(set(places.tolist())) == len(places) == (count if count <= tracks.FEW else most)
     assert 0 <= places.min() <= places.max() < count
     assert np.diff(places, prepend=-1, append=count).max() <= 2 * math.ceil(count / len(places))
 
@@ -111,7 +113,7 @@ def test_a_strategy_is_asked_once_for_what_is_at_hand(stored, monkeypatch):
     work = build(Counted, stored, {"n": range(3, 30)})
     first = work.run(0, work.count, None, quiet)
     assert asked == list(range(3, 30))
-    monkeypatch.setattr(tracks, "KEPT_BYTES", 0)
+    monkeypatch.setattr(tracks, "KEPT_RUNS", 0)
     again = work.run(0, work.count, None, quiet)
     assert asked[27:] == [*range(3, 30), first.summary["best"]["params"]["n"]]
     assert again.summary == first.summary
@@ -187,6 +189,7 @@ def test_when_all_fail_there_is_no_luck_either(stored):
         ({"deflated": 0.99, "overfitting": 0.2}, "luck may explain it"),
         ({"deflated": 0.99, "overfitting": 0.02}, "more than luck explains"),
         ({"deflated": 0.99}, "more than luck explains"),
+        ({"deflated": 0.99, "sharpe": 1.0, "hold": 1.0}, "no better than buying and holding"),
         ({"overfitting": 0.2}, "luck may explain it"),
         ({}, ""),
     ],
@@ -196,10 +199,10 @@ def test_the_verdict(known, verdict):
 
 
 def test_the_line():
-    found = Luck(runs=10_011, sharpe=1.42, chance=1.31, deflated=0.61, overfitting=0.48, sampled=256)
+    found = Luck(runs=10_011, sharpe=1.42, hold=0.9, chance=1.31, deflated=0.61, overfitting=0.48, sampled=256)
     assert found.text == (
-        "best Sharpe 1.42 of 10,011 runs: chance alone would give about 1.31; deflated Sharpe 0.61 · "
-        "overfitting probability about 0.5, from 256 of 10,011 runs (luck may explain it)"
+        "best Sharpe 1.42 of 10,011 runs, buy and hold 0.90: chance alone would give about 1.31; "
+        "deflated Sharpe 0.61 · overfitting probability about 0.5, from 256 of 10,011 runs (luck may explain it)"
     )
     found = Luck(
         runs=60, sharpe=-0.2, chance=0.4, deflated=0.001, overfitting=1.0, sampled=60, objective="calmar_ratio"

@@ -118,7 +118,7 @@ def test_optimize_result(optimized):
     assert optimized.best_params == optimized.top(1)[["fast", "slow"]].to_dict("records")[0]
     assert repr(optimized).startswith("SmaCross on daily: best sharpe_ratio")
     head = repr(optimized).splitlines()
-    assert head[1].startswith("best Sharpe 1.87 of 88 runs: chance alone would give about ")
+    assert head[1].startswith("best Sharpe 1.87 of 88 runs, buy and hold 1.21: chance alone would give about ")
     assert len(head) == 8
     again = pickle.loads(pickle.dumps(optimized))
     assert again.best_value == optimized.best_value
