@@ -95,7 +95,7 @@ class QuestionWork:
             columns: list[Floats] = []
             for i in range(at, min(at + reality_check.CHUNK, total)):
                 params = search.space.params(int(self.numbers[i])) if self.points is None else self._point(search, i)
-                equity = run(params)
+                equity = run(params, search.trials.place(int(self.numbers[i])))
                 if equity is None:
                     raise UsageProblem(
                         f"the run of row {self.rows[i]} ({params}) gives no equity for each bar, so it has no returns"

@@ -20,36 +20,29 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 
-def runner(
-    strategy: Callable[..., object], bars: Bars, options: EngineOptions
-) -> Callable[[Mapping[str, Any]], Floats | None]:
-    """Return what runs a strategy with some parameters and gives the equity at each bar.
+#: Makes a run: its parameters and which trial of the search it is, to the equity at each bar or None.
+Run = Callable[[Mapping[str, Any], int], "Floats | None"]
 
-    Another engine's run that tells no equity, or not one for each bar, gives None; so does a run that fails.
+
+def runner(strategy: Callable[..., object], bars: Bars, options: EngineOptions) -> Run:
+    """Return what makes a run of a search once more, as it was, and gives its equity.
+
+    Another engine's run that tells no equity, or not one for each bar, gives None. What a run raises goes through.
     """
     from jobnb.research.engine import Evaluator
     from jobnb.research.foreign import is_foreign, run_foreign
     from jobnb.research.strategy import maker
 
     if is_foreign(strategy):
+        from jobnb.research.sweep import seeded
 
-        def run(params: Mapping[str, Any]) -> Floats | None:
-            return usable(run_foreign(strategy, bars, params, "value").equity, bars)
+        def foreign(params: Mapping[str, Any], trial: int) -> Floats | None:
+            again = next(seeded([params], trial))
+            return usable(run_foreign(strategy, bars, again, "value").equity, bars)
 
-    else:
-        own = cast("type[Strategy]", strategy)
-        evaluator, make = Evaluator(bars, options), maker(own)
-
-        def run(params: Mapping[str, Any]) -> Floats | None:
-            return evaluator.one(evaluator.wants(make(dict(params)))).equity
-
-    def safe(params: Mapping[str, Any]) -> Floats | None:
-        try:
-            return run(params)
-        except Exception:  # noqa: BLE001 - whatever a user's strategy raises: that run has no equity
-            return None
-
-    return safe
+        return foreign
+    evaluator, make = Evaluator(bars, options), maker(cast("type[Strategy]", strategy))
+    return lambda params, trial: evaluator.one(evaluator.wants(make(dict(params)))).equity
 
 
 def usable(equity: npt.ArrayLike | None, bars: Bars) -> Floats | None:

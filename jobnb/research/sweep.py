@@ -198,7 +198,10 @@ class SweepWork:
         def again(place: int) -> Floats | None:
             at = start + place
             one = self.trials.each(at, at + 1, None if points is None else points[place : place + 1])
-            return runner(self.strategy, bars, self.options)(next(iter(one)))
+            try:
+                return runner(self.strategy, bars, self.options)(next(iter(one)), at)
+            except Exception:  # noqa: BLE001 - a user's strategy that fails the second time has no equity
+                return None
 
         return again
 

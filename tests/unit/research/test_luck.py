@@ -13,6 +13,7 @@ from jobnb.research.optimize import load_sweep
 from jobnb.research.options import EngineOptions
 from jobnb.research.sharpe import deflated_sharpe_ratio, moments, variance_of
 from jobnb.research.space import ParameterSpace
+from jobnb.research.strategy import Strategy
 from jobnb.research.summary import fold
 from jobnb.research.sweep import SweepWork
 
@@ -99,8 +100,6 @@ def test_a_budget_that_ends_early_keeps_only_what_ran(sma_cross, stored):
 
 
 def test_a_strategy_is_asked_once_for_what_is_at_hand(stored, monkeypatch):
-    from jobnb.research.strategy import Strategy
-
     asked = []
 
     class Counted(Strategy):
@@ -120,8 +119,6 @@ def test_a_strategy_is_asked_once_for_what_is_at_hand(stored, monkeypatch):
 
 
 def test_ruin_and_no_trades_are_returns_too(stored):
-    from jobnb.research.strategy import Strategy
-
     class Wild(Strategy):
         size: float = 1.0
 
@@ -273,3 +270,37 @@ def test_an_equity_that_does_not_fit_the_bars_is_left_alone(stored):
 def test_a_sample_says_no_more_than_it_knows(share, text):
     line = Luck(runs=1000, overfitting=share, sampled=64).line
     assert line == f"best of 1,000 runs; overfitting probability {text}, from 64 of 1,000 runs"
+
+
+def test_a_strategy_that_fails_the_second_time_has_no_winner(stored, monkeypatch):
+    asked = []
+
+    class Once(Strategy):
+        n: int = 5
+
+        def positions(self, bars):
+            asked.append(self.n)
+            if asked.count(self.n) > 1:
+                raise RuntimeError("only once")
+            return bars.close > bars.sma(self.n)
+
+    monkeypatch.setattr(tracks, "KEPT_RUNS", 0)
+    found = luck.of((part := build(Once, stored, {"n": range(3, 30)}).run(0, 27, None, quiet)).summary)
+    assert part.failed == 0
+    assert math.isnan(found.deflated)
+    assert 0.0 <= found.overfitting <= 1.0
+
+
+def test_stops_and_orders_have_returns_too(stored, daily):
+    class Stopped(Strategy):
+        n: int = 5
+        stop_loss: float = 0.02
+
+        def positions(self, bars):
+            return bars.close > bars.sma(self.n)
+
+    work = build(Stopped, stored, {"n": range(3, 12), "stop_loss": [0.01, 0.03]})
+    result = load_sweep(work.meta(), [work.run(0, work.count, None, quiet).result])
+    best = returns_of(Stopped, daily, result.best_params)
+    assert result.luck.sharpe == pytest.approx(moments(best).sharpe * math.sqrt(252), rel=1e-9)
+    assert result.luck.sharpe == pytest.approx(result.best_value, rel=1e-9)
