@@ -1,4 +1,4 @@
-"""The command line: ``jobnb demo | list | show | logs | cancel | status | stop | doctor``.
+"""The command line: ``jobnb demo | list | show | logs | cancel | finish | status | stop | doctor``.
 
 A thin skin over `JobManager`, like the magic: parse, call, print.
 """
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         ("show", _show, "one job"),
         ("logs", _logs, "what a job printed"),
         ("cancel", _cancel, "stop a job"),
+        ("finish", _finish, "end a search with the runs it has"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("job", nargs="?", default="last", help="id, beginning of an id, or name (default: last)")
@@ -112,6 +113,16 @@ def _cancel(manager: JobManager, said: argparse.Namespace) -> int:
         return 1
     manager.wait([job.id], timeout=STOP_SECONDS)
     print(f"{job.id} {job.name}: {job.status}")
+    return 0
+
+
+def _finish(manager: JobManager, said: argparse.Namespace) -> int:
+    job = manager.get(said.job)
+    if not manager.finish(job.id):
+        print(f"{job.id} {job.name} had ended already: {job.status}")
+        return 1
+    manager.wait([job.id], timeout=STOP_SECONDS)
+    print(f"{job.id} {job.name}: {job.status}, {job.record.done:,} of {job.record.items:,} runs")
     return 0
 
 

@@ -429,7 +429,8 @@ class Job:
     def retry(self, **changes: Any) -> Job:
         """Try a failed or cancelled job again, as a new job that takes over what this one had finished.
 
-        A job that waits for its next attempt gets it now.
+        A job that waits for its next attempt gets it now. A search of parameters that was ended early, by `finish` or
+        its ``max_time``, goes on where it was.
         """
         return self._manager.retry(self._id, **changes)
 

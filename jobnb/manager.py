@@ -260,13 +260,15 @@ class JobManager(Connection, Coroutines):
     def retry(self, job_id: str, **changes: Any) -> Job:
         """Try a job again that failed or was cancelled, as a new job that takes over what was finished.
 
-        A job that waits for its next attempt gets it now. A dead letter is none any more.
+        A job that waits for its next attempt gets it now. A dead letter is none any more. A search that was ended
+        early goes on.
         """
         old = self.record(job_id)
         if old.status is Status.RETRYING:
             self.store.jobs.retry_now(job_id, submission.who())
             return Job(job_id, self)
-        if old.status not in (Status.FAILED, Status.CANCELLED):
+        unfinished = "stopped" in (old.summary or {}) and old.done < old.items
+        if old.status not in (Status.FAILED, Status.CANCELLED) and not unfinished:
             raise UsageProblem(
                 f"job {job_id} is {old.status}; only a failed or cancelled job can be retried. Use rerun."
             )

@@ -50,10 +50,13 @@ METHODS: Final = ("grid", "random", "tpe")
 #: Trials of a search that is not told how many.
 TRIALS: Final = 100
 #: A space of at most so many combinations is listed, to sample it; a larger one is drawn from.
-LISTED: Final = 200_000
-#: Draws in vain, per trial wanted and in all, after which a constraint counts as too narrow.
-VAIN_PER_TRIAL: Final = 100
+LISTED: Final = 20_000
+#: And of at most so many, when drawing finds hardly any that is new and allowed.
+LISTABLE: Final = 2_000_000
+#: Draws in vain, beside one for each that is found, after which drawing has no end.
 VAIN: Final = 100_000
+#: Steps away from a proposal that cannot be taken, further and further, before one is drawn from all of the space.
+STEPS: Final = 64
 _CHUNK = 1024
 
 
@@ -126,7 +129,7 @@ class Search:
         if method == "grid":
             return cls._grid(space, n_trials, constraint)
         wanted = TRIALS if n_trials is None else _counted(n_trials)
-        seed = 0 if seed is None else seed
+        seed = _seed(seed)
         points = draw(space, wanted, seed, constraint)
         search = cls(space=space, method=method, count=len(points), points=points, seed=seed)
         if method == "random":
@@ -235,7 +238,7 @@ def draw(space: ParameterSpace, count: int, seed: int, constraint: Constraint = 
     found: list[Floats] = []
     seen: set[bytes] = set()
     vain = 0
-    while len(found) < count:
+    while len(found) < count and vain <= VAIN + len(found):
         for point in _random(space, rng, _CHUNK):
             key = point.tobytes()
             if key in seen or (constraint is not None and not satisfies(constraint, space.at(point.tolist()))):
@@ -245,30 +248,61 @@ def draw(space: ParameterSpace, count: int, seed: int, constraint: Constraint = 
             found.append(point)
             if len(found) == count:
                 break
-        if vain > VAIN + VAIN_PER_TRIAL * len(found):
-            if constraint is None:
-                break  # What is left of a log scale of whole numbers is hardly ever drawn.
-            raise UsageProblem(
-                f"of {vain + len(found):,} random choices of parameters only {len(found):,} satisfy the constraint, "
-                f"where {count:,} are wanted; narrow the ranges instead"
-            )
+    if len(found) < count and not space.continuous and space.count <= LISTABLE:
+        # Drawing finds nothing new any more: what is left can be listed.
+        rest = space.points(rng.permutation(space.allowed(constraint)))
+        found += [point for point in rest if point.tobytes() not in seen][: count - len(found)]
+    elif len(found) < count and constraint is not None:
+        raise UsageProblem(
+            f"of {vain + len(found):,} random choices of parameters only {len(found):,} satisfy the constraint, "
+            f"where {count:,} are wanted; narrow the ranges instead"
+        )
     return np.array(found).reshape(len(found), len(space.names))
 
 
-def another(
-    space: ParameterSpace, known: Collection[bytes], rng: np.random.Generator, constraint: Constraint = None
+def nearby(
+    space: ParameterSpace,
+    point: Floats,
+    known: Collection[bytes],
+    rng: np.random.Generator,
+    constraint: Constraint = None,
 ) -> Floats:
-    """Draw one point that is not among the known ones, if there is any."""
-    if not space.continuous and space.count <= LISTED:
+    """Return a point that is allowed and not among the known ones: this one, or one as near to it as is found."""
+
+    def fits(candidate: Floats) -> bool:
+        if candidate.tobytes() in known:
+            return False
+        return constraint is None or satisfies(constraint, space.at(candidate.tolist()))
+
+    if fits(point):
+        return point
+    for i in range(STEPS):
+        candidate = _step(space, point, rng, 1 + i // 8)
+        if fits(candidate):
+            return candidate
+    if not space.continuous and space.count <= LISTABLE:
         for i in rng.permutation(space.count).tolist():
-            point = space.points(np.array([i]))[0]
-            if point.tobytes() not in known and (constraint is None or satisfies(constraint, space.params(i))):
-                return np.asarray(point)
+            candidate = np.asarray(space.points(np.array([i]))[0])
+            if fits(candidate):
+                return candidate
     for _ in range(VAIN):
-        point = _random(space, rng, 1)[0]
-        if point.tobytes() not in known and (constraint is None or satisfies(constraint, space.at(point.tolist()))):
-            return np.asarray(point)
+        candidate = np.asarray(_random(space, rng, 1)[0])
+        if fits(candidate):
+            return candidate
     raise UsageProblem("no other choice of parameters that satisfies the constraint is found by drawing")
+
+
+def _step(space: ParameterSpace, point: Floats, rng: np.random.Generator, radius: int) -> Floats:
+    """Return a point some places, or some hundredths of a range, away."""
+    made = point.copy()
+    for column, axis in enumerate(space.values):
+        if isinstance(axis, Interval) and not axis.whole:
+            share = axis.share(point[column]) + rng.normal() * radius / 100
+            made[column] = axis.at(min(max(share, 0.0), 1.0))
+            continue
+        low, high = axis.ends if isinstance(axis, Interval) else (0, len(axis) - 1)
+        made[column] = min(max(point[column] + rng.integers(-radius, radius + 1), low), high)
+    return made
 
 
 def _size(space: ParameterSpace) -> float:
@@ -296,6 +330,12 @@ def scaled(space: ParameterSpace, shares: Floats) -> Floats:
         else:
             made[:, column] = np.minimum(np.floor(shares[:, column] * len(axis)), len(axis) - 1)
     return made
+
+
+def _seed(seed: int | None) -> int:
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+        raise UsageProblem(f"a seed must be a whole number from 0 on, not {seed!r}")
+    return int(seed or 0)
 
 
 def _counted(n_trials: int) -> int:

@@ -168,7 +168,7 @@ class ParameterSpace:
         """Yield the parameters of each of these points."""
         for at in range(0, len(points), _CHUNK):
             columns = [
-                [_chosen(axis, x) for x in column]
+                _column(axis, column)
                 for axis, column in zip(self.values, points[at : at + _CHUNK].T.tolist(), strict=True)
             ]
             for combination in zip(*columns, strict=True):
@@ -257,6 +257,12 @@ def satisfies(constraint: Callable[[Point], object], params: Mapping[str, object
     except Exception as error:
         shown = ", ".join(f"{name}={value!r}" for name, value in params.items())
         raise UsageProblem(f"the constraint failed for {shown}: {type(error).__name__}: {error}") from error
+
+
+def _column(axis: Axis, places: list[float]) -> Sequence[object]:
+    if isinstance(axis, Interval):
+        return list(map(int, places)) if axis.whole else places
+    return [axis[i] for i in map(int, places)]
 
 
 def _chosen(axis: Axis, x: float) -> object:

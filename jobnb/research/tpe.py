@@ -30,8 +30,8 @@ Floats = npt.NDArray[np.float64]
 #: Trials that are asked for at once. Fixed, because the table would depend on it. More would learn less from each;
 #: fewer would leave workers idle.
 GENERATION: Final = 16
-#: Proposals of one trial that may be refused, as known or by the constraint, before one is drawn at random.
-REFUSALS: Final = 10
+#: Proposals of one trial that the constraint may refuse before one near the last of them is taken.
+REFUSALS: Final = 3
 _HEAD = struct.Struct("<4sqqqq")
 _MAGIC = b"past"
 
@@ -133,7 +133,8 @@ def generation(
     Returns
     -------
     array (count, len(space.names)) of float64
-        Points. None of a space of lists was tried before, as long as there are others.
+        Points. None of a space of lists was tried before, as long as there are others: one near by takes the place
+        of a proposal that was.
 
     Notes
     -----
@@ -149,6 +150,7 @@ def generation(
 
     # Independent streams for each generation, of the estimator and of what is drawn in its stead.
     own, instead = np.random.SeedSequence([seed, len(past.points)]).spawn(2)
+    rng = np.random.default_rng(instead)
     with _quiet() as optuna:
         study = optuna.create_study(
             directions=["maximize" if goal.maximize else "minimize" for goal in goals],
@@ -164,12 +166,13 @@ def generation(
             for _ in range(REFUSALS):
                 trial = study.ask(distributions)
                 row[:] = [trial.params.get(name, 0.0) for name in space.names]
-                if row.tobytes() not in known and (constraint is None or satisfies(constraint, space.at(row.tolist()))):
+                if row.tobytes() in known:
+                    # To ask again costs as much as the first time, and gives much the same.
+                    break
+                if constraint is None or satisfies(constraint, space.at(row.tolist())):
                     break
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            else:
-                row[:] = sampler.another(space, known, np.random.default_rng(instead), constraint)
-                instead = instead.spawn(1)[0]
+            row[:] = sampler.nearby(space, row, known, rng, constraint)
             known.add(row.tobytes())
     return made
 

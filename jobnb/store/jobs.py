@@ -196,7 +196,8 @@ class Jobs:
         )
         self._db.rows(
             "UPDATE jobs SET (done, failed_items, progress_current, summary) = "
-            "(SELECT done, failed_items, done, summary FROM jobs AS old WHERE old.id = ?2) WHERE id = ?1",
+            "(SELECT done, failed_items, done, json_remove(summary, '$.stopped') FROM jobs AS old WHERE old.id = ?2) "
+            "WHERE id = ?1",
             (job_id, old),
         )
 

@@ -79,6 +79,10 @@ def test_a_constraint_on_a_space_too_large_to_list():
     trials = Search.make(space, "random", n_trials=300, seed=5, constraint=lambda p: p.a < p.b)
     assert trials.count == 300
     assert all(p["a"] < p["b"] for p in listed(trials))
+    few = Search.make(
+        space_of(a=range(1000), b=range(1000)), "random", n_trials=30, constraint=lambda p: p.a == p.b < 20
+    )
+    assert {(p["a"], p["b"]) for p in listed(few)} == {(i, i) for i in range(20)}
     with pytest.raises(UsageProblem, match=r"only 0 satisfy the constraint, where 10 are wanted"):
         Search.make(space, "random", n_trials=10, constraint=lambda p: False)
 
@@ -109,6 +113,8 @@ def test_a_parameter_that_is_fixed_does_not_change_what_is_drawn_of_the_others(m
 def test_what_cannot_be_searched(grid, method, n_trials, says):
     with pytest.raises(UsageProblem, match=says):
         Search.make(ParameterSpace.parse(print, grid), method, n_trials=n_trials)
+    with pytest.raises(UsageProblem, match="a seed must be a whole number from 0 on, not -1"):
+        Search.make(space_of(x=[1]), "tpe", seed=-1)
 
 
 @pytest.mark.parametrize(

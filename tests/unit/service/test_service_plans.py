@@ -86,6 +86,21 @@ def test_the_trail_of_a_sweep_is_bounded_and_ends_with_the_best() -> None:
     assert plans.fold_summary({"type": "grid"}, total, None) == total
 
 
+@given(st.integers(1, 40), st.integers(0, 200), st.integers(1, 200))
+def test_a_generation_ends_where_the_next_begins(size: int, first: int, items: int) -> None:
+    end = plans.horizon({"generation": size}, first, items)
+    assert end <= items
+    assert end == items or (end % size == 0 and first < end <= first + size)
+    assert plans.horizon({}, first, items) == items
+
+
+def test_why_a_search_was_ended_stays_with_its_summary() -> None:
+    total = {**plans.fold_sweep(None, part(3, 1.0)), "stopped": "max_time"}
+    folded = plans.fold_summary({"type": "tpe"}, total, part(5, 2.0))
+    assert folded is not None
+    assert (folded["stopped"], folded["runs"], folded["trail"]) == ("max_time", 2, [1.0, 2.0])
+
+
 def test_other_plans_keep_the_newest_summary() -> None:
     assert plans.fold_summary({"type": "single"}, {"a": 1}, {"b": 2}) == {"b": 2}
     assert plans.fold_summary({"type": "single"}, None, None) is None

@@ -130,3 +130,41 @@ def test_notes_say_why_a_job_waits(store: Store, lease: Lease) -> None:
     record = store.jobs.get(job)
     assert record is not None
     assert record.note == ""
+
+
+def test_what_tasks_carry_is_returned_in_the_order_of_their_items_and_adopted(store: Store, lease: Lease) -> None:
+    job = begun(store, lease, [(0, 4), (4, 8), (8, 12), (12, 16)])
+    with store.tasks.fenced(lease):
+        for task, carry in ((2, b"c"), (0, b"a"), (1, None)):
+            start = 4 * task
+            assert store.tasks.settle(job, task, state="completed", stop=start + 4, kept=(b"r", None), carry=carry)
+        assert store.tasks.settle(job, 3, state="lost", stop=12, carry=b"never")
+        store.tasks.finish(job, Status.CANCELLED)
+    assert store.tasks.carried(job) == [b"a", b"c"]
+    again = store.jobs.accept(new(plan={"type": "map", "items": 16}, rerun_of=job, adopt=True)).id
+    assert store.tasks.carried(again) == [b"a", b"c"]
+
+
+def test_the_end_of_a_search_is_asked_for_once_it_has_begun(store: Store, lease: Lease) -> None:
+    waiting = store.jobs.add(new())
+    assert not store.jobs.request_finish(waiting, "me")
+    job = begun(store, lease, [(0, 4)])
+    assert store.jobs.request_finish(job, "me")
+    record = store.jobs.get(job)
+    assert record is not None
+    assert store.tasks.finish_requests(record.cluster) == [job]
+    assert store.jobs.events(job)[-1].event == "finish requested"
+    with store.tasks.fenced(lease):
+        store.tasks.finish(job, Status.COMPLETED)
+    assert store.tasks.finish_requests(record.cluster) == []
+    assert not store.jobs.request_finish(job, "me")
+
+
+def test_a_search_that_goes_on_is_not_called_ended_any_more(store: Store, lease: Lease) -> None:
+    job = begun(store, lease, [(0, 4)])
+    with store.tasks.fenced(lease):
+        store.tasks.update(job, summary={"stopped": "finish", "runs": 3})
+        store.tasks.finish(job, Status.COMPLETED)
+    again = store.jobs.get(store.jobs.accept(new(rerun_of=job, adopt=True)).id)
+    assert again is not None
+    assert again.summary == {"runs": 3}
