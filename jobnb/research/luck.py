@@ -53,6 +53,9 @@ class Luck:
     criterion : str
         What those are ranked by, ``"sharpe_ratio"`` or ``"return"``.
     objective : str
+    maximize : bool
+    known : bool
+        Whether the returns of the runs are known.
     """
 
     runs: int
@@ -64,18 +67,23 @@ class Luck:
     sampled: int = 0
     criterion: str = "sharpe_ratio"
     objective: str = "sharpe_ratio"
+    maximize: bool = True
+    known: bool = False
 
     @property
     def verdict(self) -> str:
         """The answer in some words, or an empty string where nothing is known."""
         if math.isnan(self.deflated) and math.isnan(self.overfitting):
             return ""
+        chosen_by_luck = self.overfitting >= 0.5
         if self.sharpe <= self.hold:
             return "no better than buying and holding"
-        if self.deflated < 0.5 or self.overfitting >= 0.5:
-            return "luck is enough to explain it"
+        if self.deflated >= CONFIDENT and chosen_by_luck:
+            return "more than luck, but which of the runs is best is luck"
         if self.deflated >= CONFIDENT and not self.overfitting >= 0.1:
             return "more than luck explains"
+        if self.deflated < 0.5 or chosen_by_luck:
+            return "luck is enough to explain it"
         return "luck may explain it"
 
     @property
@@ -108,10 +116,13 @@ class Luck:
             said.append(f"overfitting probability{by} {share}")
         if said:
             return f"{head}; {' · '.join(said)}"
-        return (
-            f"{head}: the highest of so many is high by chance alone, and without the runs' returns nobody can tell "
-            "by how much"
+        far = "highest of so many is high" if self.maximize else "lowest of so many is low"
+        why = (
+            "its returns do not vary, which leaves nothing"
+            if self.known
+            else "without the runs' returns there is no way"
         )
+        return f"{head}: the {far} by chance alone, and {why} to tell by how much"
 
 
 def of(summary: Mapping[str, Any]) -> Luck | None:
@@ -151,6 +162,8 @@ def of(summary: Mapping[str, Any]) -> Luck | None:
         sampled=sampled,
         criterion=criterion,
         objective=objective,
+        maximize=bool(summary.get("maximize", True)),
+        known=spread is not None,
     )
 
 

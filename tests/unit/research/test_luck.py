@@ -159,12 +159,28 @@ def test_looking_for_the_least_is_not_ranked_by_the_most(sma_cross, stored):
     assert found.line.startswith("best volatility of 60 runs has Sharpe ")
 
 
+def test_a_winner_that_does_nothing(stored):
+    class Idle(Strategy):
+        n: int = 5
+
+        def positions(self, bars):
+            return (bars.close > bars.sma(self.n)) * (self.n > 3)
+
+    work = build(Idle, stored, {"n": range(3, 9)}, objective="volatility")
+    found = luck.of(work.run(0, work.count, None, quiet).summary)
+    assert found.verdict == ""
+    assert found.line == (
+        "best of 6 runs: the lowest of so many is low by chance alone, and its returns do not vary, which leaves "
+        "nothing to tell by how much"
+    )
+
+
 def test_a_function_of_your_own_has_no_returns(stored):
     work = build(lambda data, n: {"sharpe_ratio": n}, stored, {"n": range(5)})
     result = load_sweep(work.meta(), [work.run(0, 5, None, quiet).result])
     assert math.isnan(result.deflated_sharpe)
     assert result.luck.verdict == ""
-    assert "without the runs' returns nobody can tell" in repr(result)
+    assert "without the runs' returns there is no way to tell by how much" in repr(result)
 
 
 def test_when_all_fail_there_is_no_luck_either(stored):
@@ -181,7 +197,8 @@ def test_when_all_fail_there_is_no_luck_either(stored):
     ("known", "verdict"),
     [
         ({"deflated": 0.3}, "luck is enough to explain it"),
-        ({"deflated": 0.99, "overfitting": 0.6}, "luck is enough to explain it"),
+        ({"deflated": 0.9, "overfitting": 0.6}, "luck is enough to explain it"),
+        ({"deflated": 0.99, "overfitting": 0.6}, "more than luck, but which of the runs is best is luck"),
         ({"deflated": 0.8, "overfitting": 0.2}, "luck may explain it"),
         ({"deflated": 0.99, "overfitting": 0.2}, "luck may explain it"),
         ({"deflated": 0.99, "overfitting": 0.02}, "more than luck explains"),
