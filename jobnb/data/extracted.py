@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 from jobnb.data import files
 from jobnb.data.extraction import is_file
 from jobnb.data.fetch import shown
-from jobnb.data.interval import Interval, boundary
+from jobnb.data.interval import DAY_US, Interval, boundary, moment
 from jobnb.data.series import Series
 from jobnb.errors import DataError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: A first bar that is so much later than asked for is told: not listed yet, or the source has no more.
+_LATE_US = 10 * DAY_US
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +133,8 @@ class ExtractResult:
         ]
         for one in self.symbols.values():
             flaws = "" if one.usable else " · NOT usable"
+            if one.start[:10] > f"{moment(boundary(self.start, 'start') + _LATE_US):%Y-%m-%d}":
+                flaws += f" · only since {one.start[:10]}"
             flaws += f" · {one.gaps:,} gap{'s' * (one.gaps != 1)}" if one.gaps else ""
             lines.append(f"  {one.symbol}: {one.bars:,} bars{flaws}{f' · {one.path}' if one.path else ''}")
         lines += [f"  {symbol}: FAILED {why}" for symbol, why in self.failed.items()]

@@ -200,11 +200,8 @@ def write(url: str, content: bytes) -> None:
     if "://" not in url and "::" not in url:
         target = Path(url)
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(target, content)
-        # A temporary file is its owner's alone; what people asked for has the rights of any file of theirs.
-        mask = os.umask(0)
-        os.umask(mask)
-        target.chmod(0o666 & ~mask)
+        # What people asked for has the rights of any file of theirs.
+        write_atomic(target, content, 0o666)
         return
     system, path = file_system(url)
     parent = posixpath.dirname(path)

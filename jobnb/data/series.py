@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import re
-import tempfile
+import secrets
 import time
 import urllib.parse
 from collections.abc import Iterable, Sequence
@@ -31,6 +31,8 @@ EMPTY_SECONDS = 86_400.0
 CLOCK_SECONDS = 0.02
 #: More files than this of one series are merged.
 MOST_SEGMENTS = 64
+#: Bars of a merged file: larger ones are slow to read a few days from.
+MERGED_ROWS = 200_000
 _NAME = re.compile(r"(-?\d+)_(-?\d+)_(\d+)_([0-9a-f]{16})\.parquet")
 #: A file that a killed process left behind is removed after this time.
 _LEFT_SECONDS = 3600.0
@@ -102,7 +104,7 @@ class Series:
                 )  # fmt: skip
         if fresh is not None:
             found = [s for s in found if s.written >= fresh - CLOCK_SECONDS]
-        return sorted(found, key=lambda s: (s.written, s.path.name))
+        return _by_age(found)
 
     def covered(self, since: float | None = None, *, listed: Sequence[Segment] | None = None) -> list[Span]:
         """Return what is kept.
@@ -162,7 +164,7 @@ class Series:
         import pandas as pd
 
         parts, zones = [], []
-        for segment in self.segments() if listed is None else listed:
+        for segment in _by_age(self.segments() if listed is None else listed):
             if segment.stop <= span[0] or segment.start >= span[1] or not segment.rows:
                 continue
             frame, about = self._read(segment)
@@ -191,11 +193,8 @@ class Series:
                     left.unlink()
         if len(found) <= most:
             return
-        full = [s for s in found if s.rows]
-        for span in union(s.span for s in full):
-            inside = [s for s in full if span[0] <= s.start and s.stop <= span[1]]
-            if len(inside) < 2:
-                continue
+        for inside in _runs([s for s in found if s.rows]):
+            span = min(s.start for s in inside), max(s.stop for s in inside)
             try:
                 frame, tz = self.load(span, listed=inside)
             except Damaged:
@@ -218,6 +217,25 @@ class Series:
             segment.path.unlink(missing_ok=True)
             raise Damaged(f"{segment.path.name} was damaged")
         return decode(content)
+
+
+def _by_age(segments: Iterable[Segment]) -> list[Segment]:
+    return sorted(segments, key=lambda s: (s.written, s.path.name))
+
+
+def _runs(segments: Iterable[Segment]) -> list[list[Segment]]:
+    """Return the groups of files to be merged: those that touch, up to a size; those that overlap stay together."""
+    groups: list[list[Segment]] = []
+    stop = rows = 0
+    for segment in sorted(segments, key=lambda s: s.span):
+        touches = bool(groups) and segment.start == stop and rows + segment.rows <= MERGED_ROWS
+        if groups and (touches or segment.start < stop):
+            groups[-1].append(segment)
+            stop, rows = max(stop, segment.stop), rows + segment.rows
+        else:
+            groups.append([segment])
+            stop, rows = segment.stop, segment.rows
+    return [group for group in groups if len(group) > 1]
 
 
 def slug(text: str) -> str:
@@ -283,7 +301,8 @@ def decode(content: bytes) -> tuple[Any, dict[str, str]]:
     pa = arrow()
     from jobnb.data.frame import COLUMNS
 
-    table = pa.parquet.read_table(io.BytesIO(content))
+    # Small files, and a job that forks wants no threads in its process.
+    table = pa.parquet.read_table(io.BytesIO(content), use_threads=False)
     said = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
     index = pd.DatetimeIndex(table.column("time").to_numpy().view("datetime64[ns]"), name="date")
     columns = {c: table.column(c).to_numpy() for c in COLUMNS if c in table.column_names}
@@ -293,9 +312,18 @@ def decode(content: bytes) -> tuple[Any, dict[str, str]]:
     )
 
 
-def write_atomic(target: Path, content: bytes) -> float:
-    """Write a file that appears whole or not at all, and outlives a power cut; return when, as its name may be gone."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".new-")
+def write_atomic(target: Path, content: bytes, mode: int = 0o600) -> float:
+    """Write a file that appears whole or not at all, and outlives a power cut; return when, as its name may be gone.
+
+    Parameters
+    ----------
+    target : Path
+    content : bytes
+    mode : int, default 0o600
+        The file's rights, less those that the process's umask takes away.
+    """
+    name = target.parent / f".new-{secrets.token_hex(8)}"
+    handle = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -304,7 +332,7 @@ def write_atomic(target: Path, content: bytes) -> float:
             written = os.fstat(file.fileno()).st_mtime
         os.replace(name, target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise
     folder = os.open(target.parent, os.O_RDONLY)
     try:

@@ -90,6 +90,12 @@ def test_symbols_of_several_zones_in_one_file(tmp_path: Path) -> None:
     assert len(result.frame("A")) == 24
 
 
+def test_a_symbol_that_begins_late_is_told(tmp_path: Path, counting: Make) -> None:
+    asked, source = counting()
+    asked.first = pd.Timestamp("2020-02-10", tz="UTC")
+    assert "A: 20 bars · only since 2020-02-10" in str(run(*made(tmp_path, ["A"], source)))
+
+
 def test_a_changed_file_is_not_taken_for_what_was_extracted(tmp_path: Path, counting: Make) -> None:
     _, source = counting()
     work, plan = made(tmp_path / "home", ["A"], source, to=tmp_path / "p")

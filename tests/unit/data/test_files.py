@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from datetime import UTC, datetime
@@ -140,6 +141,10 @@ def test_writing(tmp_path: Path, where: str) -> None:
     assert told(url) == {"symbol": "AAPL"}
     pd.testing.assert_frame_equal(read(url), bars("2020-01-01", 5), check_freq=False)
     assert not list(tmp_path.rglob(".new-*"))
+    if where == "disk":
+        mask = os.umask(0o022)
+        os.umask(mask)
+        assert os.stat(url).st_mode & 0o777 == 0o666 & ~mask
 
 
 def test_told_of_a_file_of_somebody_else(tmp_path: Path) -> None:

@@ -117,6 +117,22 @@ def test_many_files_are_merged_and_say_the_same(series: Series) -> None:
     assert series.covered() == [span("2020-01-01", "2020-03-01"), span("2021-01-01", "2021-01-06")]
 
 
+def test_merged_files_stay_readable_in_parts(series: Series, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobnb.data import series as module
+
+    monkeypatch.setattr(module, "MERGED_ROWS", 12)
+    for i in range(8):
+        add(series, str(pd.Timestamp("2020-01-01") + pd.Timedelta(days=5 * i))[:10], 5)
+    for old in series.segments():
+        os.utime(old.path, (1, 1))
+    add(series, "2020-01-09", 4, price=200.0)
+    series.merge(most=4)
+    assert [s.rows for s in sorted(series.segments(), key=lambda s: s.start)] == [15, 10, 10, 5]
+    frame, _ = series.load(span("2020-01-01", "2020-03-01"))
+    assert len(frame) == 40
+    assert (frame["close"] > 150).sum() == 4
+
+
 def test_processes_that_add_and_merge_at_once_lose_nothing(tmp_path: Path) -> None:
     errors: list[BaseException] = []
 
