@@ -49,8 +49,8 @@ class FoldRun:
         Length of the train and of the test pieces in years of trading.
     targets : array
         Of the test pieces, as `Joined.row` makes them; empty for a function that keeps its positions to itself.
-    stops : array (3, n)
-        The stops that go with the targets; without columns where there are none.
+    limits : array (4, n)
+        The stops and the size that go with the targets, see `limits.limits`; without columns where there are none.
     prices : mapping of int to array (6, k)
         First bar to `Bars.block`, of the test pieces that no earlier fold tests, the bar before each included.
     """
@@ -67,15 +67,13 @@ class FoldRun:
     rank: float
     years: tuple[float, float]
     targets: npt.NDArray[np.int8] | Floats
-    stops: Floats
+    limits: Floats
     prices: Mapping[int, Floats]
 
     @property
     def wanted(self) -> Wanted:
         """What the chosen run wants in the test pieces."""
-        if not self.stops.size:
-            return self.targets
-        return Orders(self.targets, np.concatenate((self.stops, np.ones((1, len(self.targets))))))
+        return Orders(self.targets, self.limits) if self.limits.size else self.targets
 
 
 def to_bytes(columns: Sequence[str], folds: Sequence[FoldRun]) -> bytes:
@@ -102,7 +100,7 @@ def to_bytes(columns: Sequence[str], folds: Sequence[FoldRun]) -> bytes:
     file.write(_MAGIC)
     file.write(json.dumps(head, separators=(",", ":"), allow_nan=False).encode() + b"\n")
     for fold in folds:
-        for array in (fold.inside, fold.outside, fold.targets, fold.stops, *fold.prices.values()):
+        for array in (fold.inside, fold.outside, fold.targets, fold.limits, *fold.prices.values()):
             np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
     return file.getvalue()
 
@@ -127,7 +125,7 @@ def from_bytes(data: bytes) -> tuple[tuple[str, ...], list[FoldRun]]:
 
 def _read(file: io.BytesIO, said: Mapping[str, object]) -> FoldRun:
     fields = dict(said)
-    inside, outside, targets, stops = (np.lib.format.read_array(file, allow_pickle=False) for _ in range(4))
+    inside, outside, targets, limits = (np.lib.format.read_array(file, allow_pickle=False) for _ in range(4))
     starts = fields.pop("prices")
     assert isinstance(starts, list)
     prices = {int(start): np.lib.format.read_array(file, allow_pickle=False) for start in starts}
@@ -137,6 +135,6 @@ def _read(file: io.BytesIO, said: Mapping[str, object]) -> FoldRun:
         inside=inside,
         outside=outside,
         targets=targets,
-        stops=stops,
+        limits=limits,
         prices=prices,
     )

@@ -19,6 +19,10 @@ The exact terms, the same for train and test windows and for the stitched curve:
   ``start - 1`` closes where the piece before closed (without history: so that it opens there). The metrics are those
   of the returns of all pieces, one after the other. Durations leave the gaps out.
 - A year is counted as in the whole data set, however short a piece is.
+- Stops and sizes are made of what the piece may look at, too. A stop that would have closed a trade before the piece
+  begins is not known to it: the account enters anew. ``next`` is asked with this account, from its first bar on.
+- With ``conventions="backtesting.py"`` nothing is decided at the account's first bar, as there; and whole units are
+  units of the scaled prices, where pieces are not contiguous.
 """
 
 from __future__ import annotations
@@ -32,8 +36,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.bars import COLUMNS, Bars
-from jobnb.research.engine import Targets, targets
-from jobnb.research.limits import checked, distances
+from jobnb.research.engine import Targets, Wanted, targets
+from jobnb.research.limits import LIMITS, Orders, checked, distances
 
 if TYPE_CHECKING:
     from jobnb.research.account import Account
@@ -75,7 +79,6 @@ class Joined:
     """
 
     def __init__(self, bars: Bars, pieces: Sequence[Piece]) -> None:
-        self.bars = _joined(bars, pieces)
         self._cuts: list[_Cut] = []
         place = 0
         for number, piece in enumerate(pieces):
@@ -90,6 +93,7 @@ class Joined:
                 )
             )
             place += len(piece)
+        self.bars = _joined(bars, pieces, self._cuts)
 
     def row(self, positions: Callable[[Bars], npt.ArrayLike], who: str) -> Targets:
         """Return what ``positions`` decides, one target for each of the joined bars.
@@ -101,16 +105,31 @@ class Joined:
         who : str
             The strategy's name, for errors.
         """
-        if len(self._cuts) == 1:
-            (cut,) = self._cuts
-            return targets(positions(cut.view), cut.view, who)[cut.first :]
         parts = [targets(positions(cut.view), cut.view, who)[cut.first :] for cut in self._cuts]
-        row = np.zeros(len(self.bars), dtype=np.result_type(*parts))
-        for cut, part in zip(self._cuts, parts, strict=True):
+        return cast(Targets, self.join(parts))
+
+    def join(self, parts: Sequence[Wanted]) -> Wanted:
+        """Return what the account wants, of what each piece wants: its bars, and the one before where it may be seen.
+
+        Parameters
+        ----------
+        parts : sequence of array or Orders
+            One for each piece.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        rows = [part.targets if isinstance(part, Orders) else part for part in parts]
+        row = np.zeros(len(self.bars), dtype=np.result_type(*rows))
+        limits = np.full((LIMITS, len(row)), np.nan) if any(isinstance(part, Orders) for part in parts) else None
+        for cut, part, made in zip(self._cuts, parts, rows, strict=True):
             if cut.clear:
                 row[cut.place - 1] = 0
-            row[cut.place : cut.place + len(part)] = part
-        return cast(Targets, row)
+            row[cut.place : cut.place + len(made)] = made
+            if limits is not None and isinstance(part, Orders):
+                limits[:, cut.place : cut.place + len(made)] = part.limits
+        if limits is None:
+            return cast(Targets, row)
+        return Orders(cast(Targets, row), limits)
 
     def fitted(self, strategy: type[Strategy]) -> type[Strategy]:
         """Return the strategy as one that runs on the joined bars, deciding in each piece by what that may see."""
@@ -142,12 +161,34 @@ class Joined:
         return type(strategy.__name__, (strategy,), own)
 
 
-def _joined(bars: Bars, pieces: Sequence[Piece]) -> Bars:
+class _JoinedBars(Bars):
+    """Joined bars of which what stops and sizes are made of has the warm-up that each piece may have."""
+
+    _cuts: Sequence[_Cut] = ()
+
+    def atr(self, n: int = 14) -> Floats:
+        """Wilder's average true range, on the scale of these bars."""
+        # What a piece looks at is not scaled; the share of the price holds for both.
+        return self._memo.one(("atr", n), lambda: self._looked_up(lambda view: view.atr(n) / view.close) * self.close)
+
+    def volatility(self, n: int = 20) -> Floats:
+        """Standard deviation of the last ``n`` returns, per year."""
+        return self._memo.one(("volatility", n), lambda: self._looked_up(lambda view: view.volatility(n)))
+
+    def _looked_up(self, of: Callable[[Bars], Floats]) -> Floats:
+        made = np.full(len(self), np.nan)
+        for cut in self._cuts:
+            part = of(cut.view)[cut.first :]
+            made[cut.place : cut.place + len(part)] = part
+        return made
+
+
+def _joined(bars: Bars, pieces: Sequence[Piece], cuts: Sequence[_Cut]) -> Bars:
     first = pieces[0]
     spans = [(piece.start, piece.stop) for piece in pieces]
     spans[0] = (first.start - int(first.start > first.history), first.stop)
     if all(before[1] == after[0] for before, after in pairwise(spans)):
-        return bars.cut(slice(spans[0][0], spans[-1][1]))
+        return _with(cuts, bars.block[:, spans[0][0] : spans[-1][1]], bars, None)
     block = np.concatenate([bars.block[:, start:stop] for start, stop in spans], axis=1)
     days = np.concatenate([bars.days[start:stop] for start, stop in spans])
     at = spans[0][1] - spans[0][0]
@@ -159,4 +200,11 @@ def _joined(bars: Bars, pieces: Sequence[Piece]) -> Bars:
             left_out = bars.days[piece.start - seen] - bars.days[before.stop - 1] - (not seen)
             days[at:] -= max(0.0, np.floor(left_out))
         at += len(piece)
-    return Bars.of(block, bars, days=days)
+    return _with(cuts, block, bars, days)
+
+
+def _with(cuts: Sequence[_Cut], block: Floats, bars: Bars, days: Floats | None) -> Bars:
+    made = _JoinedBars.of(block, bars, days=days)
+    assert isinstance(made, _JoinedBars)
+    made._cuts = cuts
+    return made

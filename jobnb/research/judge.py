@@ -20,7 +20,7 @@ from jobnb.research.folds import Fold, Piece
 from jobnb.research.foreign import is_foreign
 from jobnb.research.goal import Goal
 from jobnb.research.joined import Joined
-from jobnb.research.limits import Orders
+from jobnb.research.limits import LIMITS, Orders
 from jobnb.research.options import EngineOptions
 from jobnb.research.sampler import Search
 from jobnb.research.space import plain
@@ -115,7 +115,9 @@ def judge(
             rank=rank,
             years=(inner.years, outer.years),
             targets=row.targets if isinstance(row, Orders) else row,
-            stops=row.stops if isinstance(row, Orders) else np.empty((3, 0)),
+            limits=np.broadcast_to(row.limits, (LIMITS, len(row)))
+            if isinstance(row, Orders)
+            else np.empty((LIMITS, 0)),
             prices=_prices(bars, keep) if outer.joined is not None else {},
         ),
         columns=columns,

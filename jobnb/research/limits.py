@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 
+#: Rows of what goes with a target: the stops, and the size.
+LIMITS = len(STOPS) + 1
+
+
 @dataclass(frozen=True, eq=False)
 class Orders:
     """Targets with the stops and the size that go with them; stands where a plain row of targets stands.
@@ -50,9 +54,9 @@ class Orders:
         return self.targets.nbytes + self.limits.nbytes
 
     @property
-    def stops(self) -> Floats:
-        """The stops alone, (3, n)."""
-        return np.array(np.broadcast_to(self.limits[:3], (3, len(self))))
+    def limits_each(self) -> Floats:
+        """The stops and the size of each bar, (4, n)."""
+        return np.array(np.broadcast_to(self.limits, (LIMITS, len(self))))
 
     @property
     def kind(self) -> str:

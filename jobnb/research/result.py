@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research.engine import Evaluator
+from jobnb.research.engine import Evaluator, Wanted
 from jobnb.research.metrics import METRICS
 from jobnb.research.options import EngineOptions
 from jobnb.research.text import number
@@ -230,8 +230,8 @@ class BacktestResult:
         )
 
 
-def run(strategy: Strategy, bars: Bars, options: EngineOptions) -> BacktestResult:
-    """Run a strategy on bars.
+def run(strategy: Strategy, bars: Bars, options: EngineOptions, wanted: Wanted | None = None) -> BacktestResult:
+    """Run a strategy on bars; on what it ``wanted``, where that is known.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def run(strategy: Strategy, bars: Bars, options: EngineOptions) -> BacktestResul
         ``POSITIONS_ERROR``, ``NEXT_ERROR``, ``STOPS_ERROR``: what the strategy returned cannot be used.
     """
     evaluator = Evaluator(bars, options)
-    made = evaluator.one(evaluator.wants(strategy))
+    made = evaluator.one(evaluator.wants(strategy) if wanted is None else wanted)
     start, end = bars.span
     return BacktestResult(
         name=strategy.name,

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.folds import Piece
 from jobnb.research.joined import Joined
-from jobnb.research.limits import Orders
-from jobnb.research.stops import STOPS
 from jobnb.research.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -90,29 +87,12 @@ def stitch(
     pieces = [Piece(start=tests[fold][at][0], stop=tests[fold][at][1]) for fold, at in path]
     rows = [_targets(targets[fold], tests[fold], at) for fold, at in path]
     joined = Joined(bars, pieces)
-    row = np.zeros(len(joined.bars), dtype=np.result_type(*(_plain(made) for made in rows)))
-    stops = np.full((len(STOPS), len(row)), np.nan)
-    place = 0
-    for made, piece in zip(rows, pieces, strict=True):
-        # Its first decision is that of the bar before, where there is one.
-        place = max(place - (len(made) - len(piece)), 0)
-        row[place : place + len(made)] = _plain(made)
-        if isinstance(made, Orders):
-            stops[:, place : place + len(made)] = made.stops
-        place += len(made)
 
     def positions(strategy: Strategy, bars: Bars) -> npt.ArrayLike:
-        return row
+        raise NotImplementedError  # What it wants is known.
 
-    own: dict[str, Any] = {"positions": positions, "name": name}
-    if any(isinstance(made, Orders) for made in rows):
-        own["stops"] = lambda strategy, bars: dict(zip(STOPS, stops, strict=True))
-    stitched: type[Strategy] = type("Stitched", (Strategy,), own)
-    return run(stitched(), joined.bars, options)
-
-
-def _plain(made: Wanted) -> npt.NDArray[Any]:
-    return made.targets if isinstance(made, Orders) else made
+    stitched: type[Strategy] = type("Stitched", (Strategy,), {"positions": positions, "name": name})
+    return run(stitched(), joined.bars, options, joined.join(rows))
 
 
 def _targets(row: Wanted, spans: Sequence[tuple[int, int]], at: int) -> Wanted:

@@ -128,6 +128,85 @@ def test_a_tiny_walk_forward_by_hand(build):
     assert result.efficiency == pytest.approx(np.log(90 / 121) / 6 / (np.log(121 / 105) / 5))
 
 
+class Stopped(Cross):
+    """Stops in average true ranges, from a method that looks back."""
+
+    def stops(self, bars):
+        return {"stop_loss": 1.5 * bars.atr(20) / bars.close, "trailing_stop": 0.04}
+
+
+class Waiting(Strategy):
+    fast: int = 3
+    slow: int = 9
+
+    def next(self, i, bars, account):
+        if account.bars_held > self.slow:
+            return 0
+        return 1 if bars.close[i] > bars.sma(self.fast)[i] else None
+
+
+ORDERS = [
+    (Stopped, {}),
+    (Cross, {"stop_loss": jobnb.atr(1, 30), "take_profit": 0.05}),
+    (Cross, {"sizing": "volatility", "position_size": 0.15, "volatility_period": 40, "max_leverage": 2.0}),
+    (Cross, {"sizing": "units", "position_size": 10, "commission_per_share": 0.01, "borrow_cost": 0.03}),
+    (Cross, {"conventions": "backtesting.py"}),
+    (Waiting, {}),
+]
+
+
+def asked_from(strategy, first):
+    """The strategy, which holds nothing before a bar."""
+
+    class Late(strategy):
+        if strategy is Waiting:
+
+            def next(self, i, bars, account):
+                return super().next(i, bars, account) if i >= first else 0
+        else:
+
+            def positions(self, bars):
+                return super().positions(bars) & (np.arange(len(bars)) >= first)
+
+    return Late
+
+
+@pytest.mark.parametrize(("strategy", "terms"), ORDERS)
+def test_stops_sizes_and_questions_have_the_warm_up_and_no_more(build, strategy, terms):
+    """The chosen run of a window equals a run over all bars before it that holds nothing until the window begins."""
+    frame = gbm(300, seed=17)
+    work = build(strategy, frame, **WALK, **terms)
+    part = work.run(0, work.count, None, quiet)
+    result = load_folds(work.meta(), [part.result])
+    assert part.failed == 0
+    for number, fold in enumerate(work.folds):
+        (test,) = fold.test
+        params = {name: int(result.folds.loc[number, name]) for name in GRID}
+        # backtesting.py asks for no decision at its first bar.
+        first = test.start - ("conventions" not in terms)
+        late = asked_from(strategy, first)
+        alone = late(**params).load_data(frame.iloc[: test.stop]).backtest(**terms)
+        assert result.folds.loc[number, "out_total_return"] == pytest.approx(alone.total_return, rel=1e-9, abs=1e-12)
+        assert result.folds.loc[number, "out_trades"] == alone.get_performance_metrics()["trades"]
+    # The card's child and the front door, which has other prices than those of the tests no more, agree.
+    assert part.summary["stitched"]["metrics"] == pytest.approx(result.metrics.to_dict(), nan_ok=True)
+
+
+@pytest.mark.parametrize(("strategy", "terms"), ORDERS)
+@pytest.mark.parametrize("method", [WALK, CPCV])
+def test_stops_sizes_and_questions_see_nothing_of_the_test(build, strategy, terms, method):
+    frame, space = gbm(300, seed=23), {"fast": [2, 5], "slow": [5, 13]}
+    work = build(strategy, frame, space, **method, **terms)
+    before = run(work).folds
+    chosen = ["fast", "slow", *(name for name in before if name.startswith("in_"))]
+    fold = work.folds[len(work.folds) // 2]
+    other = frame
+    for piece in fold.test:
+        other = altered(other, piece.start, piece.stop)
+    after = run(build(strategy, other, space, **method, **terms)).folds
+    pd.testing.assert_series_equal(after.loc[fold.number, chosen], before.loc[fold.number, chosen])
+
+
 def test_what_two_windows_both_want_is_not_traded_at_their_border(build, monkeypatch):
     class Long(Strategy):
         fast: int = 1

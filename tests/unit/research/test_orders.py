@@ -581,8 +581,8 @@ def test_stops_stay_with_stored_folds():
     limits = np.full((4, 5), 0.1)
     run = FoldRun(
         number=0, train=[], test=[(0, 5)], params=None, trials=1, failed=0, error="", inside=np.ones(1),
-        outside=np.ones(1), rank=0.0, years=(1.0, 1.0), targets=np.ones(5), stops=limits[:3], prices={},
+        outside=np.ones(1), rank=0.0, years=(1.0, 1.0), targets=np.ones(5), limits=limits, prices={},
     )  # fmt: skip
     (again,) = from_bytes(to_bytes(["x"], [run]))[1]
     assert isinstance(again.wanted, Orders)
-    np.testing.assert_array_equal(again.wanted.stops, limits[:3])
+    np.testing.assert_array_equal(again.wanted.limits, limits)
