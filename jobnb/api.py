@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jobnb.research.bars import Bars
     from jobnb.research.folds import SplitsRows
     from jobnb.research.goal import Objective
+    from jobnb.research.instruments import Prices
 
 
 def connect(cluster: Any = None, home: str | os.PathLike[str] | None = None) -> None:
@@ -67,7 +68,7 @@ class Submitter:
 
         return backend.parallel(get_job_manager(), self.options, n_jobs)
 
-    def backtest(self, strategy: Callable[..., Any], data: pd.DataFrame | Bars, **params: Any) -> Job:
+    def backtest(self, strategy: Callable[..., Any], data: Prices, **params: Any) -> Job:
         """Run one backtest as a job; see `jobnb.backtest`."""
         return get_job_manager().backtest(strategy, data, params, self.options)
 
@@ -242,8 +243,8 @@ def map(fn: Callable[[Any], Any], items: Iterable[Any]) -> Job:  # noqa: A001
     return Submitter(options=Options()).map(fn, items)
 
 
-def backtest(strategy: Callable[..., Any], data: pd.DataFrame | Bars, **params: Any) -> Job:
-    """Run one backtest as a job.
+def backtest(strategy: Callable[..., Any], data: Prices, **params: Any) -> Job:
+    """Run one backtest as a job, or one on each of several instruments.
 
     Parameters
     ----------
@@ -251,9 +252,11 @@ def backtest(strategy: Callable[..., Any], data: pd.DataFrame | Bars, **params: 
         A subclass of `jobnb.Strategy`; any ``f(data, **params)`` that returns a number, a dict of names to numbers or a
         ``vectorbt.Portfolio``; a class with ``load_data``, ``backtest`` and ``get_performance_metrics``; or a
         subclass of ``backtesting.Strategy``.
-    data : pandas.DataFrame
+    data : pandas.DataFrame, or mapping of str to DataFrame
         open, high, low, close and perhaps volume over a DatetimeIndex. Other columns do not travel with the prices; a
-        function may refer to them as a global.
+        function may refer to them as a global. Of several instruments a dict of such frames, or one frame with columns
+        (symbol, field) or (field, symbol), or rows (symbol, time). Each is an item of the job: they run side by side,
+        and what is finished is kept. With ``jobnb.options(on_error="record")`` one that fails does not end the job.
     **params
         The strategy's parameters, and engine options, see `jobnb.research.options.EngineOptions`:
         ``initial_capital``, ``commission``, ``slippage``, ``conventions`` …
@@ -262,14 +265,15 @@ def backtest(strategy: Callable[..., Any], data: pd.DataFrame | Bars, **params: 
     -------
     Job
         Its result is a `BacktestResult`; of other people's classes a `ForeignResult`, which reads alike, with the
-        engine's own numbers as ``stats``; of a function what it returned.
+        engine's own numbers as ``stats``; of a function what it returned; of several instruments a
+        `MultiBacktestResult`, a mapping of all of these with ``metrics`` (one row per instrument) and ``equity_curve`` (all in equal shares).
 
     Raises
     ------
     UnknownName
         A parameter that neither the strategy nor the engine has.
     DataError
-        The data frame does not hold usable prices.
+        The data frame, or that of the instrument it names, does not hold usable prices.
     """
     return Submitter(options=Options()).backtest(strategy, data, **params)
 

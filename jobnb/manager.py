@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from jobnb.research.bars import Bars
     from jobnb.research.folds import SplitsRows
     from jobnb.research.goal import Objective
+    from jobnb.research.instrument_door import Request
+    from jobnb.research.instruments import Prices
     from jobnb.work import Work
 
 
@@ -109,16 +111,23 @@ class JobManager(Connection, Coroutines):
     def backtest(
         self,
         strategy: Callable[..., Any],
-        data: pd.DataFrame | Bars,
+        data: Prices,
         params: Mapping[str, Any] | None = None,
         options: Options | None = None,
         *,
         data_name: str | None = None,
     ) -> Job:
-        """Run one backtest as a job; see `jobnb.backtest`."""
-        from jobnb.research import door
+        """Run one backtest, or one on each of several instruments, as a job; see `jobnb.backtest`."""
+        from jobnb.research import door, instrument_door
 
-        bars = door.bars(data, data_name)
+        frame, data_name = instrument_door.unwrapped(data, data_name)
+        if instrument_door.several(frame, strategy, params or {}):
+            said = options or Options()
+            asked = instrument_door.backtest(
+                strategy, frame, params or {}, self._keep_bars, data_name=data_name, on_error=said.on_error
+            )
+            return self._accept_request(asked, "backtest", said, strategy)
+        bars = door.bars(frame, data_name)
         work, what = door.backtest_work(strategy, bars, params or {}, self._keep_data(bars))
         return self._accept(
             work,
@@ -229,7 +238,16 @@ class JobManager(Connection, Coroutines):
         )
 
     def _keep_data(self, bars: Bars) -> Callable[[], str]:
-        return lambda: self.store.blobs.put(bars.to_bytes())
+        return lambda: self._keep_bars(bars)
+
+    def _keep_bars(self, bars: Bars) -> str:
+        return self.store.blobs.put(bars.to_bytes())
+
+    def _accept_request(self, asked: Request, kind: str, options: Options, strategy: Callable[..., Any]) -> Job:
+        return self._accept(
+            asked.work, kind, options, name=asked.name, params=asked.what, plan=asked.plan, blobs=asked.blobs,
+            source=strategy,
+        )  # fmt: skip
 
     def _accept(self, work: Work, kind: str, options: Options, **more: Any) -> Job:
         return self._hand_in(submission.new_job(self.store, self._cluster, work, kind, options, **more))

@@ -75,6 +75,10 @@ def load(plan: Mapping[str, Any], parts: Sequence[bytes]) -> Any:
             from jobnb.research.fold_result import load_folds
 
             return load_folds(plan["meta"], parts)
+        case "instruments":
+            from jobnb.research.instruments_result import load_instruments
+
+            return load_instruments(plan["meta"], parts)
         case "single":
             return work.load_call(parts)
         case "extract":

@@ -87,11 +87,20 @@ def new_job(
 
 def _data(work: Work) -> dict[str, Any]:
     """Return which prices a work runs on, for the snapshot: their hash, span and where they are from."""
-    ref: Any = getattr(work, "data", None)
+    several = getattr(work, "instruments", None)
+    if isinstance(several, Mapping):
+        return {
+            "data": {"name": getattr(work, "name", "data"), "instruments": {k: _ref(v) for k, v in several.items()}}
+        }
+    found = _ref(getattr(work, "data", None))
+    return {"data": found} if found else {}
+
+
+def _ref(ref: Any) -> dict[str, Any]:
     if not isinstance(getattr(ref, "key", None), str) or not isinstance(getattr(ref, "meta", None), Mapping):
         return {}
     meta = dict(ref.meta)
-    return {"data": {"fingerprint": ref.key, **{k: meta[k] for k in ("name", "bars", "tz", "origin") if k in meta}}}
+    return {"fingerprint": ref.key, **{k: meta[k] for k in ("name", "bars", "tz", "origin") if k in meta}}
 
 
 def again(

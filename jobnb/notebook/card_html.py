@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from jobnb.job import JobRecord, JobView, Status
-from jobnb.notebook import fold_words, look, svg, words
+from jobnb.notebook import fold_words, instrument_words, look, svg, words
 from jobnb.notebook.eta import Eta
 from jobnb.notebook.style import STYLE
 
@@ -142,6 +142,9 @@ def _running(view: JobView, pace: Eta | None, grow_from: float | None) -> str:
         )
     if soon := fold_words.so_far(view.job):
         out += f'<div class="jn-row"><div class="jn-best">{escape(soon[0])}</div>{_spark(soon[1])}</div>'
+    if soon := instrument_words.so_far(view.job):
+        line = svg.sparkline(soon[1], "equity in equal shares so far") if len(soon[1]) > 2 else ""
+        out += f'<div class="jn-row"><div class="jn-best">{escape(soon[0])}</div>{line}</div>'
     return out + _log(view, opened=True)
 
 
@@ -193,6 +196,8 @@ def _cancelled(view: JobView) -> str:
         out += _sweep(job)
     elif fold_words.known(job):
         out += _folds(job)
+    elif instrument_words.known(job):
+        out += _instruments(job)
     return out + _log(view, opened=False)
 
 
@@ -204,6 +209,8 @@ def _completed(view: JobView) -> str:
         return _sweep(job) + _log(view, opened=False)
     if fold_words.known(job):
         return _folds(job) + _log(view, opened=False)
+    if instrument_words.known(job):
+        return _instruments(job) + _log(view, opened=False)
     hint = f"<code>%job result {escape(look.short_id(job.id))}</code>"
     out = f"<p>{escape(words.ended_line(view))}{look.DOT}{hint}</p>"
     if said := words.extracted(job):
@@ -223,6 +230,15 @@ def _folds(job: JobRecord) -> str:
     if verdict := fold_words.verdict(job):
         out += f'<p class="jn-luck"><b>Out of sample:</b> {escape(verdict)}</p>'
     return out
+
+
+def _instruments(job: JobRecord) -> str:
+    out = _tiles(instrument_words.tiles(job))
+    out += _figure(instrument_words.curve(job), instrument_words.curve_title(job), ())
+    out += _table(instrument_words.table(job), lead=False)
+    for error in instrument_words.errors(job):
+        out += f'<p><span class="jn-code">FAILED</span> {escape(error)}</p>'
+    return out + f'<p class="jn-foot">{escape(look.DOT.join(words.foot(job)))}</p>'
 
 
 def _tiles(tiles: Iterable[tuple[str, str, str]]) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from jobnb.job import JobView, Status
-from jobnb.notebook import fold_words, look, words
+from jobnb.notebook import fold_words, instrument_words, look, words
 from jobnb.notebook.eta import Eta
 
 #: SGR codes by the class of what they colour.
@@ -111,13 +111,15 @@ def _body(view: JobView, colour: bool, pace: Eta | None, width: int) -> list[str
                 lines.append(one_line(f"best so far {found[0]} {found[1]} at {found[2]}"))
             if soon := fold_words.so_far(job):
                 lines.append(one_line(soon[0]))
+            if soon := instrument_words.so_far(job):
+                lines.append(one_line(soon[0]))
             return [*lines, *log]
         case Status.RETRYING | Status.FAILED:
             return _failure(view, colour, log)
         case Status.CANCELLED:
             kept = words.kept_line(job)
             line = words.cancelled_line(view) + (f"{look.DOT}{kept}: job.result(partial=True)" if kept else "")
-            return [one_line(line), *(_sweep(view, colour) if words.best(job) else _folds(view, colour))]
+            return [one_line(line), *(_sweep(view, colour) if words.best(job) else _several(view, colour))]
         case Status.COMPLETED:
             if job.kind == "backtest" and words.part(job.summary, "metrics"):
                 return [_tiles(view, colour), one_line(look.DOT.join(words.foot(job)))]
@@ -125,6 +127,8 @@ def _body(view: JobView, colour: bool, pace: Eta | None, width: int) -> list[str
                 return _sweep(view, colour)
             if fold_words.known(job):
                 return _folds(view, colour)
+            if instrument_words.known(job):
+                return _instruments(view, colour)
             errors = [one_line(f"FAILED {error}") for error in words.sweep_errors(job)]
             foot = [one_line(look.DOT.join(about))] if (about := words.extracted(job)) else []
             return [f"{words.ended_line(view)}{look.DOT}%job result {short}", *foot, *errors, *log]
@@ -171,6 +175,19 @@ def _folds(view: JobView, colour: bool) -> list[str]:
     if verdict := fold_words.verdict(job):
         lines.append(one_line(f"Out of sample: {verdict}"))
     return lines
+
+
+def _several(view: JobView, colour: bool) -> list[str]:
+    return _instruments(view, colour) if instrument_words.known(view.job) else _folds(view, colour)
+
+
+def _instruments(view: JobView, colour: bool) -> list[str]:
+    job = view.job
+    lines = [_row(instrument_words.tiles(job), colour)]
+    if found := instrument_words.table(job):
+        lines += table(found.head, found.rows, colour=colour, left=1)
+    lines += [one_line(f"FAILED {error}") for error in instrument_words.errors(job)]
+    return [*lines, one_line(look.DOT.join(words.foot(job)))]
 
 
 def _sweep(view: JobView, colour: bool) -> list[str]:

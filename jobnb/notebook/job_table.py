@@ -37,20 +37,20 @@ def outcome(job: JobRecord, now: datetime) -> str:
     if job.status is Status.SCHEDULED and job.run_at is not None:
         return f"starts {look.moment(job.run_at, now)}"
     done, total = look.counts(job)
-    count = f"{look.number(int(done))} of {look.plural(total, look.noun(job.kind))}" if total else ""
+    count = f"{look.number(int(done))} of {look.plural(total, look.noun_of(job))}" if total else ""
     if not job.status.final:
         found = words.best(job)
         best = f"{look.label(found[0])} {found[1]}" if found else ""
         return look.DOT.join(said for said in (count, best, job.note) if said)
     if job.status is Status.CANCELLED and job.items > 1:
-        return f"{look.number(job.done)} of {look.plural(job.items, look.noun(job.kind))}"
+        return f"{look.number(job.done)} of {look.plural(job.items, look.noun_of(job))}"
     if found := words.best(job):
         return f"{look.label(found[0])} {found[1]} at {found[2]}"
     metrics = words.part(job.summary, "metrics")
     if metrics:
         shown = [n for n in ("sharpe_ratio", "total_return") if n in metrics] or list(metrics)[:2]
         return look.DOT.join(f"{look.label(n)} {look.metric(n, metrics[n])}" for n in shown)
-    return look.plural(job.items, look.noun(job.kind)) if job.items > 1 else ""
+    return look.plural(job.items, look.noun_of(job)) if job.items > 1 else ""
 
 
 def _short(text: str, width: int) -> str:

@@ -249,6 +249,11 @@ def noun(kind: str) -> str:
     return {"optimize": "run", "map": "item", "walk_forward": "window", "cross_validation": "fold"}.get(kind, "step")
 
 
+def noun_of(job: JobRecord) -> str:
+    """Return what the items of this job are called."""
+    return "instrument" if job.plan.get("type") == "instruments" else noun(job.kind)
+
+
 def counts(job: JobRecord) -> tuple[float, float]:
     """Return how much is done and how much there is to do; the total is 0 where it is not known.
 

@@ -53,7 +53,7 @@ def running(view: JobView, known: eta.Eta | None = None) -> Running:
     job = view.job
     done, total = look.counts(job)
     speed = known or pace(view)
-    noun = look.noun(job.kind)
+    noun = look.noun_of(job)
     rest: list[str] = []
     if total:
         count = look.number(int(done) if float(done).is_integer() else done)
@@ -82,9 +82,7 @@ def running(view: JobView, known: eta.Eta | None = None) -> Running:
 def cancelling(view: JobView) -> str:
     """Return the line of a job whose cancel was asked for."""
     done, total = look.counts(view.job)
-    kept = f"{look.DOT}{look.number(int(done))} of {look.plural(total, look.noun(view.job.kind))} done" * bool(
-        total > 1
-    )
+    kept = f"{look.DOT}{look.number(int(done))} of {look.plural(total, look.noun_of(view.job))} done" * bool(total > 1)
     return f"cancelling{kept}"
 
 
@@ -149,7 +147,7 @@ def cancelled_line(view: JobView) -> str:
     text = f"cancelled{by} after {look.duration(job.elapsed(view.now))}"
     done, total = look.counts(job)
     if job.items <= 1 and total > 1:
-        text += f", at {look.number(int(done))} of {look.plural(int(total), look.noun(job.kind))}"
+        text += f", at {look.number(int(done))} of {look.plural(int(total), look.noun_of(job))}"
     return text
 
 
@@ -158,7 +156,7 @@ def kept_line(job: JobRecord) -> str:
     done, total = job.done, job.items
     if total <= 1 or done <= 0:
         return ""
-    return f"{look.number(done)} of {look.plural(total, look.noun(job.kind))} had finished and are kept"
+    return f"{look.number(done)} of {look.plural(total, look.noun_of(job))} had finished and are kept"
 
 
 def ended_line(view: JobView) -> str:
@@ -166,7 +164,7 @@ def ended_line(view: JobView) -> str:
     job = view.job
     text = f"completed in {look.duration(job.elapsed(view.now))}"
     if job.items > 1:
-        text += f"{look.DOT}{look.plural(job.items, look.noun(job.kind))}"
+        text += f"{look.DOT}{look.plural(job.items, look.noun_of(job))}"
     if job.records is not None:
         text += f"{look.DOT}{look.plural(job.records, 'record')}"
     if isinstance(gaps := (job.summary or {}).get("gaps"), int) and gaps and job.kind == "data":

@@ -76,8 +76,8 @@ def backtest_work(
     keep : callable
         Stores the bars and returns their hash; called once everything is found right.
     """
-    _check_strategy(strategy)
-    engine, own = _split(strategy, params)
+    check_strategy(strategy)
+    engine, own = split(strategy, params)
     options = EngineOptions.parse(engine)
     if is_foreign(strategy):
         check_foreign(strategy, own)
@@ -85,7 +85,7 @@ def backtest_work(
         own = {**cast(type[Strategy], strategy).parameters, **check_params(cast(type[Strategy], strategy), own)}
         check_conventions(cast(type[Strategy], strategy), options)
     work = BacktestWork(strategy=strategy, params=own, options=options, data=DataRef(keep(), bars.meta))
-    return work, _what(strategy, bars, options, {name: _plain(value) for name, value in own.items()})
+    return work, _what(strategy, bars, options, {name: plain(value) for name, value in own.items()})
 
 
 def sweep_work(
@@ -106,9 +106,9 @@ def sweep_work(
 
     ``engine`` may fix parameters of the strategy beside engine options; for the others see `jobnb.optimize`.
     """
-    _check_strategy(strategy)
-    terms, fixed = _split(strategy, engine)
-    engine_in_space, grid = _split(strategy, space)
+    check_strategy(strategy)
+    terms, fixed = split(strategy, engine)
+    engine_in_space, grid = split(strategy, space)
     for name in engine_in_space:
         declare = f", or declare `{name}: float = 0.05` in {name_of(strategy)}" if name in STOPS else ""
         raise UsageProblem(f"{name} is an engine option and cannot be searched; give it beside the space{declare}.")
@@ -134,7 +134,8 @@ def sweep_work(
     return work, {**what, **{name: value for name, value in said.items() if value is not None}}
 
 
-def _check_strategy(strategy: object) -> None:
+def check_strategy(strategy: object) -> None:
+    """Refuse what is no strategy: an instance of one, or nothing that can be called."""
     if isinstance(strategy, Strategy):
         raise UsageProblem(
             f"give the class {type(strategy).__name__} itself, not an instance, and its parameters beside it."
@@ -144,7 +145,7 @@ def _check_strategy(strategy: object) -> None:
         raise UsageProblem(f"{strategy!r} is neither a strategy class nor a function.")
 
 
-def _split(strategy: object, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split(strategy: object, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Part engine options from the strategy's own parameters; complain of a name that is neither.
 
     Whatever is said to somebody else's engine is its own affair.
@@ -180,9 +181,10 @@ def _range(axis: Axis) -> Any:
         return repr(axis)
     listed = list(axis)
     if len(listed) == 1:
-        return _plain(listed[0])
-    return f"{_plain(listed[0])}…{_plain(listed[-1])} ({len(listed)})"
+        return plain(listed[0])
+    return f"{plain(listed[0])}…{plain(listed[-1])} ({len(listed)})"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON and a card can hold it."""
     return value if value is None or isinstance(value, bool | int | float) else str(value)[:80]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobnb.research.fold_summary import fold as fold_folds
+from jobnb.research.instrument_summary import fold as fold_instruments
 from jobnb.research.summary import fold
 
 #: Work per task: long enough to hide a round trip (some 10 ms), short enough to lose little.
@@ -129,6 +130,7 @@ def add(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[str, A
 
 _FOLDS: Mapping[str, Callable[[Mapping[str, Any] | None, Mapping[str, Any]], dict[str, Any]]] = {
     "extract": add,
+    "instruments": fold_instruments,
     "grid": fold_sweep,
     "random": fold_sweep,
     "tpe": fold_sweep,

@@ -135,6 +135,8 @@ def _text(error: BaseException) -> str:
         return f"<its message cannot be shown: {type(broken).__name__}>"
     if isinstance(error, SystemExit):
         text = f"the job called sys.exit({error.code!r})"
+    # What was added to it on its way, such as which instrument it was.
+    text = " ".join([text, *(note for note in getattr(error, "__notes__", ()) if isinstance(note, str))])
     return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "…"
 
 

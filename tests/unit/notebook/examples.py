@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from jobnb.job import ErrorRecord, JobRecord, JobView, LogLine, Priority, Progress, Status
 from jobnb.notebook.panel_view import PanelView, Warned
-from jobnb.research import fold_summary
+from jobnb.research import fold_summary, instrument_summary
 
 NOW = datetime(2026, 11, 4, 12, 4, 8, tzinfo=UTC)
 DATA = {"name": "GOOG", "bars": 1047, "start": "2004-08-19", "end": "2008-10-14"}
@@ -152,6 +152,25 @@ def folds_summary(done=14, kind="walk-forward"):
     )  # fmt: skip
 
 
+def instruments_summary(done=30, failed=0):
+    """Return the summary of a backtest of 30 instruments with made-up numbers."""
+    rng = random.Random(11)
+    rows, growth = [], [0.0] * instrument_summary.POINTS
+    for n in range(done):
+        gains = [math.exp(sum(rng.gauss(0.001, 0.03) for _ in range(3))) for _ in growth]
+        line = [math.prod(gains[: i + 1]) for i in range(len(gains))]
+        growth = [a + b for a, b in zip(growth, line, strict=True)]
+        rows.append({
+            "n": n, "symbol": f"S{n:02d}", "total_return": line[-1] - 1, "buy_and_hold_return": 0.1 * n - 0.5,
+            "sharpe_ratio": rng.gauss(0.4, 0.5), "max_drawdown": -0.1 - 0.02 * n, "trades": float(20 + n),
+        })  # fmt: skip
+    errors = [{"n": 90 + i, "symbol": f"X<{i}>", "error": "ValueError: no <luck>"} for i in range(failed)]
+    hold = [done * (1 + i / 400) for i in range(instrument_summary.POINTS)]
+    return instrument_summary.summarize(
+        planned=30, rows=rows, errors=errors, growth=growth if done else [], hold=hold if done else [], curves=done
+    )
+
+
 def views():
     """Return ``{name: view}``, every state and every kind that has a face of its own."""
     sweep = record(
@@ -164,6 +183,10 @@ def views():
             "cv": "WalkForward(train='3y', test='6M', anchored=False, horizon=0, partial=True)", "search": "grid",
             "data": DATA, "terms": CONVENTIONS,
         },
+    )  # fmt: skip
+    basket = record(
+        id="c4d81f07", name="SmaCross on prices", kind="backtest", plan={"type": "instruments", "items": 30},
+        params={"params": {"fast": 12}, "data": {**DATA, "name": "prices", "instruments": 30}, "terms": CONVENTIONS},
     )  # fmt: skip
     plain = record(id="22d1aa07", name="my_simulation", kind="job")
     waiting = record(
@@ -223,6 +246,10 @@ def views():
                 extraction, **ended, done=30, progress=Progress(current=30, total=30),
                 summary={"records": 14905, "gaps": 2, "unusable": 1},
             )
+        ),
+        "running instruments": view(replace(basket, done=11, summary=instruments_summary(11))),
+        "completed instruments": view(
+            replace(basket, **ended, done=30, failed_items=1, running=0, summary=instruments_summary(29, 1))
         ),
         "completed job": view(replace(plain, **ended), log=logged("loaded 1,047 bars", "done"), log_total=2),
         "retrying": view(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jobnb.job import ErrorRecord, LogLine, Progress, Status
 from jobnb.notebook import card_html, card_text, style
-from jobnb.research import fold_summary
+from jobnb.research import fold_summary, instrument_summary
 
 VIEWS = examples.views()
 #: A fold of which nothing is known.
@@ -149,6 +149,32 @@ def test_an_unfinished_walk_forward_chains_what_it_has():
     assert "median Sharpe out of sample" in read(page)
 
 
+def test_a_backtest_of_several_instruments_shows_the_best_and_the_worst():
+    running = read(card_html.render(VIEWS["running instruments"], live=True))
+    assert "11 of 30 instruments" in running
+    assert "of 11 instruments made money · mean total return" in running
+    done = VIEWS["completed instruments"]
+    for said in (read(card_html.render(done, live=False)), card_text.render(done)):
+        assert "combined return" in said
+        assert "… 19 between" in said
+        assert "FAILED X<0>: ValueError: no <luck>" in said
+        assert "fills at next open" in said
+    page = card_html.render(done, live=False)
+    assert 'aria-label="equity of 29 instruments in equal shares"' in page
+    assert page.count("<tr") == 12
+
+
+def test_an_unfinished_backtest_of_several_instruments_shows_what_it_has():
+    view = VIEWS["running instruments"]
+    job = replace(view.job, status=Status.CANCELLED, finished_at=examples.NOW, cancelled_by="you")
+    for said in (
+        read(card_html.render(replace(view, job=job), live=False)),
+        card_text.render(replace(view, job=job)),
+    ):
+        assert "11 of 30 instruments had finished and are kept" in said
+        assert "… 1 between" in said
+
+
 def test_what_the_summary_lacks_is_left_out():
     for kind in ("backtest", "optimize", "walk_forward", "job", "map", "cell", "something new"):
         for summary in (
@@ -159,6 +185,10 @@ def test_what_the_summary_lacks_is_left_out():
             {"top": [{}]},
             {"kind": "folds", "points": []},
             fold_summary.summarize(kind="folds", planned=1, objective="x", maximize=True, folds=[BARE]),
+            examples.instruments_summary(0, 1),
+            instrument_summary.summarize(
+                planned=1, rows=[{"n": 0, "symbol": "A"}], errors=[], growth=[], hold=[], curves=0
+            ),
         ):
             job = examples.record(kind=kind, status=Status.COMPLETED, finished_at=examples.NOW, summary=summary)
             for view in (examples.view(job), examples.view(replace(job, status=Status.RUNNING, finished_at=None))):

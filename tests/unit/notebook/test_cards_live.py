@@ -581,4 +581,4 @@ def test_the_store_is_read_now_and_then_even_if_its_version_stands_still(manager
 
 
 def test_examples_are_whole():
-    assert len(examples.views()) == 19
+    assert len(examples.views()) == 21

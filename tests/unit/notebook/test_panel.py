@@ -81,7 +81,7 @@ def turn(manager, thread, clock, seconds=0.5):
 
 def test_a_panel_is_readable_without_style_and_pictures():
     said = read(panel_view.render(examples.panel()))
-    assert "service running · 2 workers · 6 running · 1 retrying · 2 queued · 1 scheduled · 1 dead letter" in said
+    assert "service running · 2 workers · 7 running · 1 retrying · 2 queued · 1 scheduled · 1 dead letter" in said
     assert "FAILURE_RATE 12 of the 14 jobs that ended within 1 h failed; the last is 9f02" in said
     assert "STUCK job 22d1: no sign of life for 600 s" in said
     assert "4,120 of 10,011 runs · Sharpe 1.31" in said

@@ -1,0 +1,143 @@
+"""The front door of several instruments: checks the data and the request, and makes the work of it.
+
+Run where the job is submitted. Whatever is wrong is found here, before anything is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from jobnb.research import door, instruments
+from jobnb.research.aligned import Timeline
+from jobnb.research.data import DataRef
+from jobnb.research.foreign import check as check_foreign
+from jobnb.research.foreign import is_foreign, name_of
+from jobnb.research.foreign import terms as foreign_terms
+from jobnb.research.instrument_work import InstrumentsWork
+from jobnb.research.options import EngineOptions
+from jobnb.research.strategy import Strategy, check_params
+
+if TYPE_CHECKING:
+    from jobnb.research.bars import Bars
+    from jobnb.work import Work
+
+#: Instruments that a name of data without one lists.
+LISTED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A checked job: its work, its name, what the card says of it, its plan, and the blobs that it needs."""
+
+    work: Work
+    name: str
+    what: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    blobs: list[str]
+
+
+def backtest(
+    strategy: Callable[..., Any],
+    data: object,
+    params: Mapping[str, Any],
+    keep: Callable[[Bars], str],
+    *,
+    data_name: str | None = None,
+    on_error: Literal["fail", "record"] = "fail",
+) -> Request:
+    """Check a backtest of several instruments.
+
+    Parameters
+    ----------
+    strategy : type or callable
+    data : mapping or DataFrame
+        See `instruments.read`.
+    params : mapping
+        Parameters of the strategy and engine options, side by side.
+    keep : callable
+        Stores the bars of one instrument and returns their hash; called once everything is found right.
+    data_name : str, optional
+    on_error : {"fail", "record"}
+    """
+    door.check_strategy(strategy)
+    bars, name = read(data, data_name)
+    engine, own = door.split(strategy, params)
+    options = EngineOptions.parse(engine)
+    if is_foreign(strategy):
+        check_foreign(strategy, own)
+    else:
+        own = {**cast(type[Strategy], strategy).parameters, **check_params(cast(type[Strategy], strategy), own)}
+    what = described(strategy, bars, name, options, {key: door.plain(value) for key, value in own.items()})
+    refs = kept(bars, keep)
+    work = InstrumentsWork(
+        strategy=strategy,
+        params=own,
+        options=options,
+        instruments=refs,
+        name=name,
+        span=(min(int(each.time[0]) for each in bars.values()), max(int(each.time[-1]) for each in bars.values())),
+        on_error=on_error,
+    )
+    return Request(
+        work=work,
+        name=f"{what['strategy']} on {name}",
+        what=what,
+        plan=work.plan(),
+        blobs=list(dict.fromkeys(ref.key for ref in refs.values())),
+    )
+
+
+def unwrapped(data: Any, data_name: str | None) -> tuple[Any, str | None]:
+    """Return the one instrument of a frame of two levels as an ordinary frame; anything else as it is."""
+    one = instruments.single(data, data_name or "data")
+    return (one[1], one[0]) if one is not None else (data, data_name)
+
+
+def several(data: object, strategy: object, params: Mapping[str, Any]) -> bool:
+    """Tell whether a request is one of several instruments."""
+    return instruments.several(data)
+
+
+def read(data: object, data_name: str | None) -> tuple[dict[str, Bars], str]:
+    """Return the checked bars of each instrument, and what the data are called."""
+    attrs = getattr(data, "attrs", None)
+    said = data_name or (attrs.get("name") if isinstance(attrs, dict) else None)
+    bars = instruments.read(data, str(said or "data"))
+    if said:
+        return bars, str(said)
+    first = list(bars)[:LISTED]
+    return bars, ", ".join(first) + (f" and {len(bars) - LISTED} more" if len(bars) > LISTED else "")
+
+
+def kept(bars: Mapping[str, Bars], keep: Callable[[Bars], str]) -> dict[str, DataRef]:
+    """Store the bars of each instrument by content, and return what the work knows them by."""
+    return {symbol: DataRef(keep(each), each.meta) for symbol, each in bars.items()}
+
+
+def described(
+    strategy: Callable[..., Any],
+    bars: Mapping[str, Bars],
+    name: str,
+    options: EngineOptions,
+    params: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what the card says of the job."""
+    foreign = is_foreign(strategy)
+    line = Timeline.union([each.time for each in bars.values()], [each.meta.get("tz") for each in bars.values()])
+    start, end = line.span
+    texts = {each.calendar.text: None for each in bars.values()}
+    return {
+        "strategy": name_of(strategy),
+        "params": dict(params),
+        "data": {
+            "name": name,
+            "bars": sum(map(len, bars.values())),
+            "start": start,
+            "end": end,
+            "instruments": len(bars),
+        },
+        "options": {} if foreign else options.to_dict(),
+        "terms": foreign_terms(strategy, params) if foreign else [*options.texts, *texts],
+    }
