@@ -266,7 +266,8 @@ def backtest(strategy: Callable[..., Any], data: Prices, **params: Any) -> Job:
     Job
         Its result is a `BacktestResult`; of other people's classes a `ForeignResult`, which reads alike, with the
         engine's own numbers as ``stats``; of a function what it returned; of several instruments a
-        `MultiBacktestResult`, a mapping of all of these with ``metrics`` (one row per instrument) and ``equity_curve`` (all in equal shares).
+        `MultiBacktestResult`, a mapping of all of these with ``metrics`` (one row per instrument) and ``equity_curve``
+        (all in equal shares).
 
     Raises
     ------
