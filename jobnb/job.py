@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from jobnb.answer import Answer
 from jobnb.errors import UnknownName
 
 if TYPE_CHECKING:
@@ -374,26 +375,10 @@ class Job:
         self._manager.wait([self._id], timeout=timeout)
         return self
 
-    def result(self, timeout: float | None = None, *, partial: bool = False) -> Any:
-        """Wait for the job and return its value.
-
-        Parameters
-        ----------
-        timeout : float, optional
-            Seconds to wait at most.
-        partial : bool, default False
-            Return what the finished tasks gave, at once, also of a running, failed or cancelled job.
-
-        Raises
-        ------
-        JobFailed
-            The job failed (code ``JOB_FAILED``; ``error_code`` has the reason's).
-        JobCancelled
-            The job was cancelled (code ``CANCELLED``).
-        TimeoutError
-            After ``timeout`` seconds. The job goes on.
-        """
-        return self._manager.result(self._id, timeout=timeout, partial=partial)
+    @property
+    def result(self) -> Answer:
+        """``result()`` waits for the job and returns its value, see `Answer`; ``result.data`` does not wait."""
+        return Answer(self._manager, self._id)
 
     def cancel(self) -> bool:
         """Ask for the job to be stopped; return False if it had ended already."""

@@ -66,6 +66,7 @@ def test_the_seed_systems_executors(shared):
     assert len(search["all"]) == 4
     assert search["best"] in [trial["params"] for trial in search["all"]]
     assert job.progress.percentage == 100.0
+    assert job.result.data == search
     # The same class is a strategy for jobnb itself.
     own = shared.optimize(Momentum, goog(), {"fast_period": range(5, 21, 5)}, initial_capital=5_000)
     assert own.result(60).best_params["fast_period"] == search["best"]["fast_period"]
