@@ -198,6 +198,8 @@ class Evaluator:
     def one(self, wanted: Wanted) -> Ran:
         """Run one row, and keep the log of its fills and its equity."""
         row = wanted.targets if isinstance(wanted, Orders) else wanted
+        if row.dtype == np.bool_:
+            row = row.view(np.int8)
         said = wanted.limits[None] if isinstance(wanted, Orders) else None
         changes = int(np.count_nonzero(row[1:] != row[:-1])) + 1
         # A reversal is two fills, a stop one more; so is the end by ruin, or of the data.

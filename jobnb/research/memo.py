@@ -28,6 +28,7 @@ class Memo:
     def __init__(self, limit: int = LIMIT_BYTES) -> None:
         self.limit = limit
         self.size = 0
+        self._ample = limit // 2
         # Beside the arrays: what the key names by identity, which must live as long as the key.
         self._kept: OrderedDict[Hashable, tuple[tuple[Floats, ...], object]] = OrderedDict()
 
@@ -38,7 +39,9 @@ class Memo:
         """Return the array of this key, ``compute(*args)`` if it is not here."""
         found = self._kept.get(key)
         if found is not None:
-            self._kept.move_to_end(key)
+            # A sweep asks for two or three of them a hundred thousand times a second: order only what may have to go.
+            if self.size > self._ample:
+                self._kept.move_to_end(key)
             return found[0][0]
         return self._store(key, (compute(*args),), keep)[0]
 

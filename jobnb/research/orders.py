@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.jit import compiled
+from jobnb.research.kernel import turns_of
 from jobnb.research.measure import (
     BARS_HELD,
     FEES,
@@ -322,18 +323,6 @@ def finish(close: Floats, state: Floats, equity: Floats, tally: Floats) -> None:
     """Count the trade that is open at the end, valued at the last close, without the costs of getting out."""
     if state[UNITS] != 0.0:
         count_trade(tally, equity[close.size - 1] - state[BASE], state[PUT_IN])
-
-
-@compiled
-def turns_of(target: Targets, turns: Whole) -> None:
-    """Write the bars at which the target differs from the bar before, then n."""
-    count = 0
-    before = target[0] * 0
-    for i, value in enumerate(target):
-        turns[count] = i
-        count += value != before
-        before = value
-    turns[count] = target.size
 
 
 @compiled

@@ -22,7 +22,7 @@ STOPS: dict[str, str] = {
 _ATR = re.compile(r"atr\(\s*([0-9.]+)\s*(?:,\s*(?:period\s*=\s*)?([0-9]+)\s*)?\)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Atr:
     """A distance in average true ranges of the bar of the decision; made by `atr`.
 
@@ -38,6 +38,9 @@ class Atr:
 
     def __str__(self) -> str:
         return f"atr({self.multiple:g}, {self.period})"
+
+    # So that a result's parameters can be written back as they are shown.
+    __repr__ = __str__
 
 
 def atr(multiple: float, period: int = 14) -> Atr:
