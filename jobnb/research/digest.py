@@ -199,7 +199,9 @@ def heat(
     better.at(grid, row * wide + column, np.where(np.isfinite(value), value, worst))
     full = np.flatnonzero(np.isfinite(grid))
     # Five digits are plenty for a colour, and keep the summary small.
-    cells = [[int(i) // wide, int(i) % wide, float(f"{grid[i]:.5g}")] for i in full]
+    at_row, at_column = (part.tolist() for part in np.divmod(full, wide))
+    numbers = grid[full].tolist()
+    cells = [[i, j, float(f"{x:.5g}")] for i, j, x in zip(at_row, at_column, numbers, strict=True)]
     return {
         "row": row_name,
         "col": column_name,

@@ -379,7 +379,8 @@ class _Block:
         self._evaluator = evaluator
         self._targets = cast(Targets, np.empty((rows, len(row)), dtype=np.int8 if row.dtype == _BOOL else row.dtype))
         # A third of the time of an assignment to a row of the array.
-        self._flat = memoryview(self._targets.reshape(-1).view(row.dtype))
+        flat: Any = self._targets.reshape(-1).view(row.dtype)
+        self._flat = memoryview(flat)
         self._bars = len(row)
         self._limits = np.empty((rows, *like.limits.shape)) if isinstance(like, Orders) else None
         self._metrics = np.empty((rows, len(METRICS)))
@@ -392,9 +393,10 @@ class _Block:
         if self._limits is not None:
             assert isinstance(row, Orders)
             self._limits[len(places)] = row.limits
-        targets = row.targets if isinstance(row, Orders) else row
+        # Older typing does not know arrays as buffers.
+        plain: Any = row.targets if isinstance(row, Orders) else row
         at = len(places) * self._bars
-        self._flat[at : at + self._bars] = targets
+        self._flat[at : at + self._bars] = plain
         places.append(place)
         if len(places) == self._room:
             self.flush()
