@@ -321,7 +321,7 @@ def optimize(
         a grid does not depend on it.
     max_time : float or str, optional
         Seconds, or ``"10m"``, from the job's start after which it completes with the runs it has. A run that is not
-        done a second later is ended and does not count.
+        done a second later (five seconds, while there is none at all) is ended and does not count.
     constraint : callable, optional
         ``lambda p: p.fast < p.slow``; combinations it refuses are not run.
     maximize : bool or list of bool, optional

@@ -61,12 +61,14 @@ class Past:
 
     @classmethod
     def from_bytes(cls, parts: Sequence[bytes]) -> Past:
-        """Put together what `to_bytes` wrote of consecutive trials from number 0 on, in any order.
+        """Put together what `to_bytes` wrote, in any order: the trials from number 0 on up to the first gap.
+
+        There is a gap where tasks of the present generation came back before others that were sent earlier.
 
         Raises
         ------
         BlobMissing
-            ``BLOB_MISSING``: something is missing or damaged.
+            ``BLOB_MISSING``: something is damaged.
         """
         found: list[Past] = []
         try:
@@ -80,16 +82,18 @@ class Past:
         except (struct.error, ValueError) as error:
             raise BlobMissing(f"what earlier trials gave cannot be read ({error}); run the job again") from error
         found.sort(key=lambda past: past.start)
-        expected = 0
+        end = 0
+        joined: list[Past] = []
         for past in found:
-            if past.start != expected:
-                raise BlobMissing(f"what the trials from {expected:,} on gave is missing; run the job again")
-            expected += len(past.points)
-        if not found:
+            if past.start != end:
+                break
+            end += len(past.points)
+            joined.append(past)
+        if not joined:
             return cls(points=np.empty((0, 0)), values=np.empty((0, 0)))
         return cls(
-            points=np.concatenate([past.points for past in found]),
-            values=np.concatenate([past.values for past in found]),
+            points=np.concatenate([past.points for past in joined]),
+            values=np.concatenate([past.values for past in joined]),
         )
 
 

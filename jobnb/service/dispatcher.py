@@ -44,8 +44,9 @@ ANSWER_SECONDS = 0.2
 NEVER_BEGAN_SECONDS = 0.3
 #: After a cancel, beyond the grace, a task that is not reported dead is given up.
 GIVE_UP_SECONDS = 5.0
-#: A search that ends with what it has waits so long for the tasks that are out.
+#: A search that ends with what it has waits so long for the tasks that are out: one with results, and one without.
 FINISH_SECONDS = 1.0
+FIRST_SECONDS = 5.0
 #: Pause after the store could not be written.
 STORE_PAUSE_SECONDS = 0.5
 #: A call that took no longer, the last time one of that name ended, may be sent ahead, behind one that runs.
@@ -493,7 +494,7 @@ class Dispatcher:
                 if ledger.ending is None:
                     ledger.finish_early("max_time")
                     self._finish_if_over(ledger)
-                elif ledger.early and now > ledger.finish_at + FINISH_SECONDS:
+                elif ledger.early and now > ledger.finish_at + (FINISH_SECONDS if ledger.done else FIRST_SECONDS):
                     self._stop_tasks(ledger)
             if ledger.ends_at is not None and now > ledger.ends_at and ledger.ending is None:
                 timeout = float(ledger.job.options["timeout"])

@@ -2,11 +2,12 @@ import doctest
 import importlib
 from itertools import pairwise
 
+import examples
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobnb.notebook import eta, look
+from jobnb.notebook import eta, look, words
 
 
 @pytest.mark.parametrize("name", ["look", "eta", "svg", "grammar", "cell", "card_text", "words"])
@@ -91,3 +92,16 @@ def test_a_new_attempt_starts_over():
 def test_whatever_a_job_does_the_words_are_sane(speeds, total):
     for left in run(speeds, total):
         assert left is None or left >= 1.0
+
+
+def test_a_search_that_was_ended_early_says_so():
+    summary = {"runs": 120, "failed": 0, "stopped": "max_time", "space": [["x", None, 0.1, 0.9], ["n", 3, 1, 3]]}
+    params = {"method": "tpe", "seed": 7, "objective": "sharpe_ratio, net"}
+    job = examples.record(kind="optimize", plan={"type": "tpe", "items": 2000}, summary=summary, params=params)
+    assert ("120 of 2,000", "runs, ended by max_time", "") in words.tiles(job)
+    foot = words.foot(job)
+    assert foot[:2] == ["x 0.1…0.9", "n 1…3 (3)"]
+    assert "tpe search (seed 7)" in foot
+    assert "objectives sharpe_ratio, net" in foot
+    whole = examples.record(kind="optimize", plan={"type": "tpe", "items": 120}, summary=summary, params=params)
+    assert ("120", "runs", "") in words.tiles(whole)

@@ -67,6 +67,21 @@ def test_any_cut_into_tasks_gives_the_same_table(stored, monkeypatch, objective)
     assert not load_sweep(work.meta(), [part.result for part in again]).trials.equals(tables[0])
 
 
+def test_tasks_of_a_generation_come_back_in_any_order(stored, monkeypatch):
+    work = build(stored)
+    parts = {}
+    for start in range(0, work.count, GENERATION):
+        middle, end = start + 5, work.trials.end(start, start + 100)
+        # The later one was cut short by its budget, and its rest is sent before the earlier one is back.
+        for a, b in ((middle, middle + 2), (middle + 2, end), (start, middle)):
+            child = cloudpickle.loads(cloudpickle.dumps(work))
+            monkeypatch.setattr("jobnb.worker.context.carried", lambda: tuple(p.carry for p in parts.values()))
+            parts[a] = child.run(a, b, None, quiet)
+    straight = run(work, [100] * 9, monkeypatch)
+    tables = [load_sweep(work.meta(), [part.result for part in each]).trials for each in (parts.values(), straight)]
+    pd.testing.assert_frame_equal(*tables)
+
+
 def test_a_search_within_a_process_tries_the_same(stored, monkeypatch, daily):
     work = build(stored)
     result = load_sweep(work.meta(), [part.result for part in run(work, [100] * 9, monkeypatch)])
@@ -151,7 +166,10 @@ def test_what_is_carried_there_and_back():
     past = Past.from_bytes(parts[::-1])
     assert past.points[:, 0].tolist() == [0.5] * 4 + [4.5] + [5.5] * 2
     assert past.values.shape == (7, 2)
-    for bad in (parts[1:], [parts[0], parts[2]], [parts[0][:-8]], [b"x" * 40], [b""]):
+    # What lies behind a gap belongs to tasks that were faster than others of their generation.
+    assert Past.from_bytes([parts[2], parts[0]]).points.shape == (4, 3)
+    assert len(Past.from_bytes(parts[1:]).points) == len(Past.from_bytes([]).points) == 0
+    for bad in ([parts[0][:-8]], [b"x" * 40], [b""]):
         with pytest.raises(BlobMissing):
             Past.from_bytes(bad)
 
