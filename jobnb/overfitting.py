@@ -7,11 +7,11 @@ never run a strategy.
 from __future__ import annotations
 
 from jobnb.research.cscv import Overfitting, probability_of_backtest_overfitting
+from jobnb.research.independence import effective_trials
 from jobnb.research.reality_check import RealityCheck, reality_check, spa
 from jobnb.research.sharpe import (
     Moments,
     deflated_sharpe_ratio,
-    effective_trials,
     expected_maximum_sharpe,
     minimum_track_record_length,
     moments,

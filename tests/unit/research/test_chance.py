@@ -9,12 +9,13 @@ import pytest
 
 from jobnb.errors import UnknownName, UsageProblem
 from jobnb.research.cscv import probability_of_backtest_overfitting
+from jobnb.research.independence import effective_trials
 from jobnb.research.optimize import load_sweep
 from jobnb.research.options import EngineOptions
 from jobnb.research.question import QuestionWork
 from jobnb.research.reality_check import reality_check, spa
 from jobnb.research.sampler import Search
-from jobnb.research.sharpe import deflated_sharpe_ratio, effective_trials
+from jobnb.research.sharpe import deflated_sharpe_ratio
 from jobnb.research.space import ParameterSpace
 from jobnb.research.strategy import Strategy
 from jobnb.research.sweep import SweepWork

@@ -11,7 +11,7 @@ from jobnb.research.cscv import probability_of_backtest_overfitting
 from jobnb.research.luck import Luck
 from jobnb.research.optimize import load_sweep
 from jobnb.research.options import EngineOptions
-from jobnb.research.sharpe import deflated_sharpe_ratio, moments, variance_of
+from jobnb.research.sharpe import deflated_sharpe_ratio, moments
 from jobnb.research.space import ParameterSpace
 from jobnb.research.strategy import Strategy
 from jobnb.research.summary import fold
@@ -40,7 +40,7 @@ def test_the_numbers_are_those_of_the_runs_one_by_one(sma_cross, stored, daily, 
     work = build(sma_cross, stored, grid, objective=objective)
     result = load_sweep(work.meta(), [work.run(0, work.count, None, quiet).result])
     returns = [returns_of(sma_cross, daily, params) for params in work.trials.each(0, work.count)]
-    variance = variance_of(result.trials["sharpe_ratio"] / math.sqrt(252))
+    variance = (result.trials["sharpe_ratio"] / math.sqrt(252)).var()
     best = returns_of(sma_cross, daily, result.best_params)
     assert result.deflated_sharpe == pytest.approx(
         deflated_sharpe_ratio(best, trials=work.count, variance=variance), rel=1e-5
@@ -262,7 +262,7 @@ def test_another_engine_that_tells_its_equity(stored, daily, monkeypatch):
         returns.append(run.backtest().pct_change().dropna().to_numpy())
     sharpes = [row.mean() / row.std(ddof=1) for row in returns]
     best = returns[result.best_params["n"] - 2]
-    expected = deflated_sharpe_ratio(best, trials=28, variance=variance_of(sharpes))
+    expected = deflated_sharpe_ratio(best, trials=28, variance=np.var(sharpes, ddof=1))
     assert result.deflated_sharpe == pytest.approx(expected, rel=1e-5)
     assert result.luck.sharpe == pytest.approx(moments(best).sharpe * math.sqrt(252))
     exact = probability_of_backtest_overfitting(np.array(returns).T, blocks=10)
