@@ -128,3 +128,15 @@ def test_bring_your_own_engine(executed):
             assert len(others) >= jobs
     if os.environ.get("JOBNB_REQUIRE_PEERS") == "1" or importlib.util.find_spec("backtesting"):
         assert "the same trades, another formula" in said
+
+
+def test_is_it_luck(executed):
+    notebook = executed("05-is-it-luck")
+    noise, google = (c["data"]["text/html"] for c in cards(notebook)[:2])
+    assert "Is it luck?" in noise
+    assert "more than luck" not in noise
+    assert "buy and hold" in google
+    said = "".join(o.get("text", "") for o in outputs(notebook) if o["output_type"] == "stream")
+    assert "White's reality check: p-value" in said
+    assert "Hansen's SPA: p-value" in said
+    assert "months needed to be 95 % sure" in said
