@@ -53,17 +53,19 @@ class JobnbBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib ships n
         Joblib's.
     block : Block, optional
         The ``with`` block it belongs to; one of its own on the default manager otherwise.
+    **said
+        Options of the jobs, without a block: ``joblib.parallel_config("jobnb", priority="high")``.
     """
 
     supports_retrieve_callback = True
     default_n_jobs = -1
 
-    def __init__(self, nesting_level: int | None = None, block: Block | None = None, **kwargs: Any) -> None:
-        super().__init__(nesting_level=nesting_level, **kwargs)
+    def __init__(self, nesting_level: int | None = None, block: Block | None = None, **said: Any) -> None:
+        super().__init__(nesting_level=nesting_level)
         if block is None:
             from jobnb.manager import get_job_manager
 
-            block = Block(manager=get_job_manager())
+            block = Block(manager=get_job_manager(), options=Options().merge(**said))
         self._block = block
         #: Joblib gives one backend to every Parallel of a ``with`` block; each needs a state of its own.
         self._bound = False

@@ -9,7 +9,7 @@ import threading
 import joblib_kit as kit
 import numpy as np
 import pytest
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 from service_kit import until
 
 import jobnb
@@ -72,6 +72,11 @@ def test_the_public_name_uses_the_default_manager(shared, monkeypatch):
     assert type(Parallel(n_jobs=1)._backend).__name__ == "LokyBackend"
     # And the backend has a name.
     assert Parallel(n_jobs=2, backend="jobnb")(delayed(abs)(-i) for i in range(2)) == [0, 1]
+    with parallel_config("jobnb", name="by name"):
+        assert Parallel()(delayed(abs)(-i) for i in range(2)) == [0, 1]
+    assert shared.jobs(limit=1)[0].name == "by name"
+    with pytest.raises(jobnb.JobnbError, match="Did you mean 'name'"):
+        parallel_config("jobnb", nam="x")
 
 
 def test_the_exception_of_a_call_is_raised_here(inside):
