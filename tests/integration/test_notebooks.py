@@ -140,3 +140,16 @@ def test_is_it_luck(executed):
     assert "White's reality check: p-value" in said
     assert "Hansen's SPA: p-value" in said
     assert "months needed to be 95 % sure" in said
+
+
+def test_out_of_sample(executed):
+    notebook = executed("03-out-of-sample")
+    by_job = {c["metadata"]["jobnb"]["job"]: c["data"]["text/html"] for c in cards(notebook)}
+    walk, combinatorial = by_job.values()
+    assert "jn-plot" in walk
+    assert "total return out of sample" in walk
+    for card in (walk, combinatorial):
+        assert "<b>Out of sample:</b> Median Sharpe" in card
+    assert "5 % to 95 % of 5 paths" in combinatorial
+    said = "".join(o.get("text", "") for o in outputs(notebook) if o["output_type"] == "stream")
+    assert said.count("bars choose") == 5
