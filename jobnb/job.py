@@ -16,6 +16,9 @@ from jobnb.answer import Answer
 from jobnb.errors import UnknownName
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     from jobnb.manager import JobManager
 
 
@@ -379,6 +382,35 @@ class Job:
     def result(self) -> Answer:
         """``result()`` waits for the job and returns its value, see `Answer`; ``result.data`` does not wait."""
         return Answer(self._manager, self._id)
+
+    def report(self, path: str | os.PathLike[str], timeout: float | None = None, *, partial: bool = False) -> Path:
+        """Wait for the job and write a tear sheet of its result: one HTML file that needs no network.
+
+        There is one of backtests, of searches (with how much of the best run is luck; the best run is done once more,
+        as a job of its own, for its curve), of walk-forwards and of cross-validations.
+
+        Parameters
+        ----------
+        path : path
+            The file. One that is there is replaced at once when the new one is complete.
+        timeout : float, optional
+            Seconds to wait at most.
+        partial : bool, default False
+            Of what the finished tasks gave, at once; see `result`.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        UsageProblem
+            There is no report of such a job, or the file cannot be written (code ``USAGE_ERROR``).
+        JobFailed, JobCancelled, TimeoutError
+            As `result`.
+        """
+        return self._manager.report(self._id, path, timeout, partial=partial)
 
     def cancel(self) -> bool:
         """Ask for the job to be stopped; return False if it had ended already."""

@@ -33,6 +33,9 @@ from jobnb.store.jobs import NewJob
 from jobnb.waiter import POLL_SECONDS, Waiter
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     import pandas as pd
 
     from jobnb.research.bars import Bars
@@ -518,6 +521,16 @@ class JobManager(Connection, Coroutines):
             value.ask_with(lambda what, *asked: self._ask(job_id, what, *asked))
             value.bind(lambda number, point, params: self._run_trial(job_id, number, point, params))
         return value
+
+    def report(
+        self, job_id: str, path: str | os.PathLike[str], timeout: float | None = None, *, partial: bool = False
+    ) -> Path:
+        """Write the tear sheet of a job's result to an HTML file; see `Job.report`."""
+        from jobnb.research import report
+
+        report.check(self.record(job_id))
+        value = self.result(job_id, timeout, partial=partial)
+        return report.write(value, path, report.about(self.record(job_id)))
 
     def outcome(self, job_id: str) -> Outcome | None:
         """Return how a job ended in the words of the seed systems, or None while it has not."""

@@ -18,8 +18,8 @@ from jobnb.research.text import number
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
+    from jobnb.research.plots.look import Picture
     from jobnb.research.result import BacktestResult
 
 
@@ -72,9 +72,9 @@ class WalkForwardResult(FoldsResult):
         said = " · ".join(f"{name.replace('_', ' ')} {number(name, made[name])}" for name in shown)
         return [f"stitched out of sample: {said}", *super()._lines]
 
-    def plot(self) -> Figure:
+    def plot(self) -> Picture:
         """Draw the stitched equity with the borders of the windows, and the objective of each fold."""
-        from jobnb.research.fold_plots import walk_forward_figure
+        from jobnb.research.plots.folds import walk_forward_figure
 
         return walk_forward_figure(self)
 
@@ -123,9 +123,9 @@ class CrossValidationResult(FoldsResult):
             said += f"{100 * below:.0f} % below 0"
         return [said, *super()._lines]
 
-    def plot(self) -> Figure:
+    def plot(self) -> Picture:
         """Draw the equity of the paths, and the distribution of the objective over them."""
-        from jobnb.research.fold_plots import paths_figure
+        from jobnb.research.plots.folds import paths_figure
 
         return paths_figure(self)
 

@@ -24,6 +24,9 @@ from jobnb.research.stability import efficiency, stability
 from jobnb.research.text import number
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     import pandas as pd
 
     from jobnb.research.result import BacktestResult
@@ -178,6 +181,15 @@ class FoldsResult:
         return bars
 
     # What people see
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write a tear sheet to one HTML file: the folds, the stability, the curve out of sample.
+
+        See `jobnb.research.pictured.Pictured.report`.
+        """
+        from jobnb.research.report import write
+
+        return write(self, path)
 
     @property
     def title(self) -> str:

@@ -17,7 +17,8 @@ from jobnb.research.text import number
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from jobnb.research.plots.look import Picture
 
 #: Viridis in nine steps.
 _COLOURS = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
@@ -111,8 +112,8 @@ class Heatmap:
     def __repr__(self) -> str:
         return f"<Heatmap {self.caption}>"
 
-    def plot(self) -> Figure:
+    def plot(self) -> Picture:
         """Draw it with matplotlib."""
-        from jobnb.research.plots import heat_figure
+        from jobnb.research.plots.heat import heat_figure
 
         return heat_figure(self)

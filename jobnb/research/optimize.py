@@ -27,10 +27,14 @@ from jobnb.research.text import number
 Run = Callable[[int, tuple[float, ...] | None, Mapping[str, object]], "Job"]
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     import pandas as pd
 
     from jobnb.job import Job
     from jobnb.research.heatmap import Heatmap
+    from jobnb.research.plots.look import Picture
 
 
 class OptimizeResult(Chance):
@@ -228,6 +232,11 @@ class OptimizeResult(Chance):
         """Tell the result how a trial of its job is run again; the manager does."""
         self._run = run
 
+    @property
+    def reruns(self) -> bool:
+        """Whether the result knows its job, so that `rerun` works."""
+        return self._run is not None
+
     def rerun(self, row: int | None = None) -> Job:
         """Run one of the trials once more, as a backtest job, whose result has the equity curve and the trades.
 
@@ -320,6 +329,41 @@ class OptimizeResult(Chance):
             maximize=self.maximize,
             best=self._at(column, row),
         )
+
+    def plot_parallel(self, metric: str | None = None, most: int = 300) -> Picture:
+        """Draw the runs in parallel coordinates: an axis per parameter that varies, a line per run, the best thick.
+
+        Parameters
+        ----------
+        metric : str, optional
+            What the lines end at and are coloured by; by default the objective.
+        most : int, default 300
+            How many lines; of more runs some are left out, the best never.
+
+        Raises
+        ------
+        UnknownName
+            ``UNKNOWN_NAME``: no such metric.
+        UsageProblem
+            ``USAGE_ERROR``: no parameter varies, or no run has a finite value.
+        """
+        from jobnb.research.plots.parallel import parallel_figure
+
+        return parallel_figure(self, metric=metric, most=most)
+
+    def report(self, path: str | os.PathLike[str], *, best: bool | None = None) -> Path:
+        """Write a tear sheet of the search to one HTML file; see `jobnb.research.pictured.Pictured.report`.
+
+        Parameters
+        ----------
+        path : path
+        best : bool, optional
+            With the best run's own tear sheet at its end. That run is done once more, by `rerun_best`; by default
+            where the result knows its job.
+        """
+        from jobnb.research.report import write
+
+        return write(self, path, best=best)
 
     def _grid(self, row: str, column: str, value: npt.NDArray[np.float64]) -> pd.DataFrame:
         import pandas as pd

@@ -18,11 +18,11 @@ import numpy.typing as npt
 from jobnb.research.engine import Evaluator, Wanted
 from jobnb.research.metrics import METRICS
 from jobnb.research.options import EngineOptions
+from jobnb.research.pictured import Pictured
 from jobnb.research.text import number
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from jobnb.research.bars import Bars
     from jobnb.research.strategy import Strategy
@@ -45,7 +45,7 @@ TRADE_COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BacktestResult:
+class BacktestResult(Pictured):
     """The outcome of one backtest.
 
     Every metric is an attribute too: ``result.sharpe_ratio``.
@@ -192,12 +192,6 @@ class BacktestResult:
     def to_dict(self) -> dict[str, object]:
         """Return the trades as ``DataFrame.to_dict`` does (column to row to value)."""
         return {str(key): value for key, value in self.trades.to_dict().items()}
-
-    def plot(self) -> Figure:
-        """Draw equity, buy and hold, and drawdown."""
-        from jobnb.research.plots import equity_figure
-
-        return equity_figure(self)
 
     @property
     def title(self) -> str:

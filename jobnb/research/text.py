@@ -20,10 +20,50 @@ PERCENT = frozenset(
         "worst_trade",
         "average_trade",
         "buy_and_hold_return",
+        # Of `statistics`.
+        "alpha",
+        "alpha_jensen",
+        "downside_risk",
+        "value_at_risk",
+        "conditional_value_at_risk",
+        "up_capture",
+        "down_capture",
+        "best_day",
+        "worst_day",
+        "ulcer_index",
+        "exposure_time",
+        "annual_return_geometric",
+        "volatility_geometric",
+        "cagr",
+        "average_drawdown",
+        "average_trade_geometric",
+        "kelly_criterion",
+        "annual_return_365",
+        "volatility_365",
+        "win_rate_closed",
+        "best_trade_closed",
+        "worst_trade_closed",
+        "average_winning_trade",
+        "average_losing_trade",
     }
 )
 #: Metrics shown as money.
-MONEY = frozenset({"expectancy", "commissions_paid", "final_equity"})
+MONEY = frozenset(
+    {"expectancy", "commissions_paid", "final_equity", "equity_peak", "open_trade_pnl", "expectancy_closed"}
+)
+#: Times in days.
+DAYS = frozenset(
+    {
+        "max_drawdown_duration",
+        "average_drawdown_duration",
+        "duration",
+        "max_trade_duration",
+        "average_trade_duration",
+    }
+)
+_RATIOS = frozenset(
+    {"profit_factor", "turnover", "beta", "beta_log", "tail_ratio", "stability", "skewness", "kurtosis", "sqn"}
+)
 
 
 def number(name: str, value: float) -> str:
@@ -42,11 +82,11 @@ def number(name: str, value: float) -> str:
         text = f"{100 * value:.1f} %"
     elif name in MONEY:
         text = f"{value:,.2f}"
-    elif name == "trades":
+    elif name in ("trades", "closed_trades"):
         text = f"{value:,.0f}"
-    elif name == "max_drawdown_duration":
+    elif name in DAYS:
         text = f"{value:,.0f} days" if value >= 10 else f"{value:.2g} days"
-    elif name in {"sharpe_ratio", "sortino_ratio", "calmar_ratio", "profit_factor", "turnover"}:
+    elif name in _RATIOS or "_ratio" in name or name.startswith("profit_factor"):
         text = f"{value:,.2f}"
     else:
         text = f"{value:.4g}"

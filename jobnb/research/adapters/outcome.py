@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.errors import UsageProblem
+from jobnb.research.pictured import Pictured
 from jobnb.research.text import number
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from jobnb.research.bars import Bars
 
@@ -80,7 +80,7 @@ class ForeignRun:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ForeignResult:
+class ForeignResult(Pictured):
     """The outcome of one backtest by somebody else's engine.
 
     Every metric with a plain name is an attribute too: ``result.sharpe_ratio``.
@@ -164,18 +164,6 @@ class ForeignResult:
         if self.close is None:
             return None
         return np.asarray(self.equity_curve.iloc[0] * self.close / self.close[0], dtype=np.float64)
-
-    def plot(self) -> Figure:
-        """Draw equity, buy and hold, and drawdown.
-
-        Raises
-        ------
-        UsageProblem
-            ``USAGE_ERROR``: the engine told no equity.
-        """
-        from jobnb.research.plots import foreign_figure
-
-        return foreign_figure(self)
 
     @property
     def title(self) -> str:

@@ -111,7 +111,7 @@ def test_the_curves_of_a_class(daily):
     # It holds the asset.
     assert result.hold == pytest.approx(result.equity_curve.to_numpy())
     upper, lower = result.plot().axes
-    assert [line.get_label() for line in upper.lines] == ["strategy", "buy and hold"]
+    assert [line.get_label() for line in upper.lines] == ["buy and hold", "strategy"]
     assert "metrics by the class itself" in lower.get_xlabel()
 
     class Sparse(Seed):

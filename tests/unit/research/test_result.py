@@ -104,7 +104,7 @@ def test_words_and_pictures_of_a_backtest(result):
         "2004-08-19 to 2008-10-14 · 1,047 bars · commission 0.1 % · fills at next open · Sharpe: daily, 252, empyrical"
     )
     assert "<script" not in result._repr_html_()
-    assert len(result.plot().axes) == 2
+    assert len(result.plot().axes) == 3
 
 
 def test_drawdown(result):
