@@ -97,10 +97,11 @@ def _data(work: Work) -> dict[str, Any]:
 
 
 def _ref(ref: Any) -> dict[str, Any]:
-    if not isinstance(getattr(ref, "key", None), str) or not isinstance(getattr(ref, "meta", None), Mapping):
+    key = getattr(ref, "key", None)
+    if not isinstance(key, str) or not key or not isinstance(getattr(ref, "meta", None), Mapping):
         return {}
     meta = dict(ref.meta)
-    return {"fingerprint": ref.key, **{k: meta[k] for k in ("name", "bars", "tz", "origin") if k in meta}}
+    return {"fingerprint": key, **{k: meta[k] for k in ("name", "bars", "tz", "origin") if k in meta}}
 
 
 def again(

@@ -273,8 +273,11 @@ def prepare(
         raise UsageProblem(f"chunk must be at least 1 bar, not {chunk!r}.")
     if is_file(where) and os.path.isdir(where):
         raise UsageProblem(f"{where} is a folder; name a file or another folder.")
-    if where and not terms_of(source).cache:
-        raise UsageProblem(f"{source.name} holds files already; there is nothing to extract.")
+    if not terms_of(source).cache:
+        raise UsageProblem(
+            f"the prices of {source.name} are not kept (cache=False): there is nothing to extract. Read them with "
+            "jobnb.data.get."
+        )
     extract = Extract(
         source=source,
         symbols=tuple(symbols),

@@ -178,7 +178,7 @@ def test_requests_that_make_no_sense_enqueue_nothing(shared: JobManager, source:
         ({"to": tmp_path / "x.csv"}, "writes Parquet"),
         ({"chunk": 0}, "at least 1 bar"),
         ({"source": "yfinanc"}, "Did you mean 'yfinance'"),
-        ({"source": jobnb.data.source("files", path="{symbol}.csv"), "to": tmp_path}, "holds files already"),
+        ({"source": jobnb.data.source("files", path="{symbol}.csv")}, "there is nothing to extract"),
     ):
         with pytest.raises(UsageProblem, match=text):
             shared.extract(**{"symbols": "A", "source": source, **SPAN, **said})

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
+import sys
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from price_kit import at, bars
 
 import jobnb
 from jobnb.data import check
-from jobnb.errors import DataError
+from jobnb.errors import DataError, MissingPackage
 from jobnb.research.sample import gbm
 
 
@@ -76,13 +76,21 @@ def test_with_a_calendar_every_missing_day_counts() -> None:
     days = [d.date() for d in frame.index]
     report = check(frame.drop(frame.index[50]), calendar=days)
     assert [(g.bars, g.likely) for g in report.gaps] == [(1, "gap")]
-    if importlib.util.find_spec("exchange_calendars") is None:
-        pytest.skip("exchange_calendars is not installed")
+
+
+def test_the_calendar_of_an_exchange() -> None:
+    pytest.importorskip("exchange_calendars")
     goog = jobnb.data.sample()
     assert check(goog, calendar="XNYS").gaps == ()
     assert [g.bars for g in check(goog.drop(goog.index[100]), calendar="XNYS").gaps] == [1]
     with pytest.raises(DataError, match="the calendar 'XXXX' cannot be used"):
         check(goog, calendar="XXXX")
+
+
+def test_without_the_package_of_calendars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "exchange_calendars", None)
+    with pytest.raises(MissingPackage, match="pip install exchange_calendars"):
+        check(jobnb.data.sample(), calendar="XNYS")
 
 
 def test_a_market_without_weekends_misses_every_day() -> None:
