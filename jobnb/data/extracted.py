@@ -158,6 +158,9 @@ def load_extraction(meta: Mapping[str, Any], parts: Sequence[bytes]) -> ExtractR
     for at, value in enumerate(values):
         if not isinstance(value, dict):
             failed.setdefault(_whose(meta, at), f"{value.type}: {value.error}")
+    for value in told:
+        for symbol, why in value.get("lost", {}).items():
+            failed.setdefault(symbol, why)
     return ExtractResult(
         records_processed=sum(v.get("records", 0) for v in told),
         fetched=sum(v.get("fetched", 0) for v in (*told, *ends)),

@@ -21,7 +21,7 @@ from jobnb.data.interval import Interval, text
 from jobnb.data.origin import DataSource, terms_of
 from jobnb.data.series import Series, write_atomic
 from jobnb.data.span import Span, pages
-from jobnb.errors import SourceBusy, UsageProblem
+from jobnb.errors import DataError, SourceBusy, UsageProblem
 from jobnb.retry import RetryLater
 from jobnb.work import MapWork, Part, Report
 
@@ -118,17 +118,27 @@ class Extract:
     def _finish(self, number: int) -> dict[str, Any]:
         symbols = self.symbols if self.finishes == 1 else (self.symbols[number],)
         _say("writing" if self.paths else "checking")
-        told, frames = [], []
+        told, frames, lost = [], [], dict[str, str]()
         for symbol in symbols:
-            one, frame = self._finished(symbol)
+            try:
+                one, frame = self._finished(symbol)
+            except Exception as error:
+                if self.patient or len(symbols) == 1 or isinstance(error, RetryLater | SourceBusy):
+                    raise
+                # Its chunks are recorded as failed already; the others have their file all the same.
+                lost[symbol] = f"{type(error).__name__}: {error}"
+                continue
             told.append(one)
             frames.append(frame)
+        if not told:
+            raise DataError(f"no symbol could be finished: {'; '.join(f'{k}: {v}' for k, v in lost.items())}")
+        symbols = tuple(one["symbol"] for one in told)
         if self.paths:
             path = self.paths[number]
             whole = frames[0] if not is_file(self.to) else _stacked(symbols, frames)
             files.write(path, files.parquet_bytes(whole, self.about(symbols)))
             told = [{**one, "path": path} for one in told]
-        return {"finished": told}
+        return {"finished": told, "lost": lost}
 
     def _finished(self, symbol: str) -> tuple[dict[str, Any], Any]:
         from jobnb.data.frame import fingerprint

@@ -96,6 +96,25 @@ def test_a_symbol_that_begins_late_is_told(tmp_path: Path, counting: Make) -> No
     assert "A: 20 bars · only since 2020-02-10" in str(run(*made(tmp_path, ["A"], source)))
 
 
+def test_a_symbol_that_fails_leaves_the_file_to_the_others(tmp_path: Path, counting: Make) -> None:
+    asked, _ = counting()
+
+    def fetch(symbol: str, *said: object) -> pd.DataFrame:
+        if symbol == "BAD":
+            raise ValueError("rotten")
+        return asked(symbol, *said)  # type: ignore[arg-type]
+
+    work, plan = made(tmp_path / "h", ["A", "BAD", "C"], fetch, to=tmp_path / "all.parquet", on_error="record")
+    result = run(work, plan)
+    assert sorted(result.symbols) == ["A", "C"]
+    assert result.failed == {"BAD": "ValueError: rotten"}
+    assert "BAD: FAILED ValueError: rotten" in str(result)
+    assert sorted(pd.read_parquet(tmp_path / "all.parquet")["symbol"].unique()) == ["A", "C"]
+    alone, plan = made(tmp_path / "h", ["BAD"], fetch, to=tmp_path / "bad.parquet", on_error="record")
+    assert run(alone, plan).failed == {"BAD": "ValueError: rotten"}
+    assert not (tmp_path / "bad.parquet").exists()
+
+
 def test_a_changed_file_is_not_taken_for_what_was_extracted(tmp_path: Path, counting: Make) -> None:
     _, source = counting()
     work, plan = made(tmp_path / "home", ["A"], source, to=tmp_path / "p")
