@@ -237,7 +237,7 @@ class JobManager(Connection, Coroutines):
             name=door.name_of(what),
             params=what,
             plan=plan,
-            source=door.code_of(work),
+            source=door.code_of(work.extract.source),
         )
 
     def _keep_data(self, bars: Bars) -> Callable[[], str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jobnb.data.files import Files as Files
     from jobnb.data.files import read as read
     from jobnb.data.frame import fingerprint as fingerprint
+    from jobnb.data.gaps import Gap as Gap
     from jobnb.data.limit import RateLimit as RateLimit
     from jobnb.data.origin import CallableSource as CallableSource
     from jobnb.data.origin import DataSource as DataSource
@@ -27,17 +28,17 @@ if TYPE_CHECKING:
     from jobnb.data.origin import source as source
     from jobnb.data.origin import sources as sources
     from jobnb.data.quality import Check as Check
-    from jobnb.data.quality import Gap as Gap
     from jobnb.data.quality import check as check
     from jobnb.data.yfinance import YFinance as YFinance
 
 _HOMES = {
     "access": ("cached", "forget", "get", "sample"),
     "ccxt": ("Ccxt",),
-    "quality": ("Check", "Gap", "check"),
+    "quality": ("Check", "check"),
     "extracted": ("ExtractResult", "Extracted"),
     "files": ("Files", "read"),
     "frame": ("fingerprint",),
+    "gaps": ("Gap",),
     "limit": ("RateLimit",),
     "origin": ("CallableSource", "DataSource", "Terms", "register", "source", "sources"),
     "yfinance": ("YFinance",),

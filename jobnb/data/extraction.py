@@ -6,11 +6,9 @@ finish per file. A chunk is durable before it counts as done, so that a killed j
 
 from __future__ import annotations
 
-import os
+import json
 import pickle
-import re
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,18 +16,14 @@ from typing import Any, Literal
 from jobnb.data import files
 from jobnb.data.fetch import Fetcher, fill, retire, shown
 from jobnb.data.interval import Interval, text
-from jobnb.data.origin import DataSource, terms_of
-from jobnb.data.series import Series, write_atomic
-from jobnb.data.span import Span, pages
+from jobnb.data.origin import DataSource
+from jobnb.data.series import Series
+from jobnb.data.span import Span
 from jobnb.errors import DataError, SourceBusy, UsageProblem
 from jobnb.retry import RetryLater
 from jobnb.work import MapWork, Part, Report
 
-#: Bars per chunk of a source that gives any number at once.
-CHUNK_BARS = 5000
-#: Chunks per symbol at most, unless somebody asks for more.
-MOST_CHUNKS = 200
-_MARK = ".token"
+MARK = ".token"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +87,7 @@ class Extract:
     def _series(self, symbol: str) -> tuple[Series, Fetcher]:
         root = Path(self.root)
         try:
-            here = (root / _MARK).read_text()
+            here = (root / MARK).read_text()
         except OSError:
             here = ""
         if here != self.token:
@@ -165,7 +159,11 @@ class Extract:
 
     def about(self, symbols: Sequence[str]) -> dict[str, str]:
         """Return what a file says of itself, so that it may be written again by the like and by nobody else."""
-        return {"source": self.source.name, "interval": str(self.interval), "symbols": " ".join(sorted(symbols))}
+        return {
+            "source": self.source.name,
+            "interval": str(self.interval),
+            "symbols": json.dumps(sorted(symbols), ensure_ascii=False),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,119 +218,3 @@ def _stacked(symbols: Sequence[str], frames: Sequence[Any]) -> Any:
         parts = [part.assign(date=part["date"].dt.tz_convert("UTC")) for part in parts]
     whole = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     return whole[["symbol", *(c for c in whole.columns if c != "symbol")]]
-
-
-def chunks_of(span: Span, interval: Interval, source: DataSource, bars: int | None) -> tuple[Span, ...]:
-    """Return a span cut into the chunks of an extraction: whole pages of the source, not too many."""
-    if bars is None:
-        page = terms_of(source).page or CHUNK_BARS
-        total = -(-(span[1] - span[0]) // interval.step_us)
-        bars = page * max(1, -(-total // (page * MOST_CHUNKS)))
-    return tuple(pages(span, interval, bars))
-
-
-def targets(to: str, symbols: Sequence[str]) -> tuple[str, ...]:
-    """Return the files to write: one per symbol in a folder, or the one that is named.
-
-    Examples
-    --------
-    >>> targets("prices", ["AAPL", "BTC/USDT"])
-    ('prices/AAPL.parquet', 'prices/BTC_USDT.parquet')
-    """
-    if not to:
-        return ()
-    if is_file(to):
-        return (to,)
-    names: dict[str, str] = {}
-    for symbol in symbols:
-        plain = re.sub(r"[^\w.=^-]", "_", symbol).lstrip(".") or "_"
-        # Also where capitals do not count, each has a file of its own.
-        others = [n for n in names if n == plain.lower() or n.startswith(f"{plain.lower()}~")]
-        name = f"{plain}~{len(others) + 1}" if others else plain
-        names[name.lower()] = name
-    return tuple(f"{to.rstrip('/')}/{name}.parquet" for name in names.values())
-
-
-def prepare(
-    symbols: Sequence[str],
-    *,
-    source: DataSource,
-    interval: Interval,
-    span: Span,
-    to: str | os.PathLike[str] | None,
-    chunk: int | None,
-    root: Path,
-    now: float,
-    refresh: bool,
-    overwrite: bool,
-    on_error: Literal["fail", "record"],
-) -> ExtractWork:
-    """Check a request and return its work; see `jobnb.extract`.
-
-    Raises
-    ------
-    UsageProblem
-        The target is no Parquet file or folder, or a file there is not of the same kind.
-    """
-    where = "" if to is None else os.fspath(to)
-    if where and "://" not in where and "::" not in where:
-        where = os.path.abspath(os.path.expanduser(where))
-    if where.lower().endswith((".csv", ".gz", ".json", ".feather", ".xlsx", ".pkl", ".pickle", ".h5")):
-        raise UsageProblem(f"an extraction writes Parquet: to={where!r} has to be a folder or end in .parquet.")
-    if chunk is not None and chunk < 1:
-        raise UsageProblem(f"chunk must be at least 1 bar, not {chunk!r}.")
-    if is_file(where) and os.path.isdir(where):
-        raise UsageProblem(f"{where} is a folder; name a file or another folder.")
-    if not terms_of(source).cache:
-        raise UsageProblem(
-            f"the prices of {source.name} are not kept (cache=False): there is nothing to extract. Read them with "
-            "jobnb.data.get."
-        )
-    extract = Extract(
-        source=source,
-        symbols=tuple(symbols),
-        interval=interval,
-        span=span,
-        chunks=chunks_of(span, interval, source, chunk),
-        root=str(root),
-        token=_token(root),
-        to=where,
-        paths=targets(where, symbols),
-        asked_at=now,
-        refresh=refresh,
-        patient=on_error == "fail",
-    )
-    if not overwrite:
-        for i, path in enumerate(extract.paths):
-            mine = extract.about(symbols if is_file(where) else [symbols[i]])
-            there = files.told(path)
-            if there is not None and there != mine:
-                whose = (
-                    f"holds {there['symbols']} {there['interval']} of {there['source']}" if there else "is not jobnb's"
-                )
-                raise UsageProblem(f"{path} exists and {whose}; give another name, or overwrite=True.")
-    return ExtractWork(extract=extract, on_error=on_error)
-
-
-def _token(root: Path) -> str:
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = root / _MARK
-    try:
-        if found := path.read_text():
-            return found
-    except FileNotFoundError:
-        pass
-    made = secrets.token_hex(16)
-    write_atomic(path, made.encode())
-    # Two front doors may have made one at once: the last one is there to stay.
-    return path.read_text()
-
-
-def source_code_of(source: DataSource) -> Callable[..., Any] | None:
-    """Return the user's function or class behind a source, whose text is kept with the job."""
-    from jobnb.data.origin import CallableSource
-
-    if isinstance(source, CallableSource):
-        return source.fn
-    kind = type(source)
-    return None if kind.__module__.startswith("jobnb.") else kind

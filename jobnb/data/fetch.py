@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobnb.data.codec import empty, within
 from jobnb.data.interval import Interval, moment, text
 from jobnb.data.limit import Limiter, SharedLimiter, pause_after
 from jobnb.data.origin import DataSource, Terms, terms_of
-from jobnb.data.series import Damaged, Segment, Series, empty, slug, within
+from jobnb.data.series import Damaged, Segment, Series, slug
 from jobnb.data.span import Span, missing, pages
 from jobnb.errors import DataError, SourceBusy
 

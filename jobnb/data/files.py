@@ -15,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobnb.data.codec import write_atomic
 from jobnb.data.origin import Terms
 from jobnb.data.parquet import arrow, file_system
-from jobnb.data.series import write_atomic
 from jobnb.errors import DataError, UsageProblem
 
 if TYPE_CHECKING:

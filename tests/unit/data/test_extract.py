@@ -13,8 +13,9 @@ from price_kit import Counting, bars
 
 import jobnb
 from jobnb.data import door
+from jobnb.data.door import chunks_of, targets
 from jobnb.data.extracted import load_extraction
-from jobnb.data.extraction import ExtractWork, chunks_of, targets
+from jobnb.data.extraction import ExtractWork
 from jobnb.data.interval import Interval, boundary
 from jobnb.data.origin import CallableSource, Terms
 from jobnb.errors import DataError, SourceBusy, UsageProblem
@@ -110,6 +111,11 @@ def test_a_symbol_that_fails_leaves_the_file_to_the_others(tmp_path: Path, count
     assert result.failed == {"BAD": "ValueError: rotten"}
     assert "BAD: FAILED ValueError: rotten" in str(result)
     assert sorted(pd.read_parquet(tmp_path / "all.parquet")["symbol"].unique()) == ["A", "C"]
+    # What replaces it has all that it has.
+    made(tmp_path / "h", ["A", "BAD", "C"], fetch, to=tmp_path / "all.parquet")
+    for fewer in (["A"], ["A", "B"]):
+        with pytest.raises(UsageProblem, match="exists and holds"):
+            made(tmp_path / "h", fewer, fetch, to=tmp_path / "all.parquet")
     alone, plan = made(tmp_path / "h", ["BAD"], fetch, to=tmp_path / "bad.parquet", on_error="record")
     assert run(alone, plan).failed == {"BAD": "ValueError: rotten"}
     assert not (tmp_path / "bad.parquet").exists()
