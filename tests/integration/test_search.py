@@ -39,6 +39,11 @@ def score(data: Any, x: float, n: int, marks: str = "", gate: str = "", after: i
     return {"score": -((x - 1) ** 2) - abs(n - 50) / 10, "size": abs(x)}
 
 
+def slow(data: Any, x: float, n: int) -> dict[str, float]:
+    time.sleep(0.02)
+    return score(data, x, n)
+
+
 def runs(marks: Path) -> dict[str, int]:
     return {path.name: len(path.read_text().split()) for path in marks.iterdir()}
 
@@ -58,7 +63,7 @@ def test_one_worker_and_two_give_the_same_table(
     for method in ("tpe", "random"):
         tables = []
         for manager in (shared, alone):
-            job = manager.optimize(score, goog(), SPACE, objective="score", method=method, n_trials=TRIALS, seed=7)
+            job = manager.optimize(slow, goog(), SPACE, objective="score", method=method, n_trials=TRIALS, seed=7)
             result = job.result(timeout=120)
             assert len(result) == job.record.done == TRIALS
             assert (result.method, result.seed, job.snapshot["seed"]) == (method, 7, 7)
@@ -113,11 +118,6 @@ def test_a_cancelled_search_keeps_what_it_has_and_a_retry_does_the_rest(
     assert len(result) == again.record.done == TRIALS
     finished = _tried(partial)
     assert [runs(marks)[name] for name in finished] == [1] * len(finished)
-
-
-def slow(data: Any, x: float, n: int) -> dict[str, float]:
-    time.sleep(0.02)
-    return score(data, x, n)
 
 
 @pytest.mark.parametrize("how", ["finish", "max_time"])
