@@ -111,7 +111,9 @@ def _row(
     if point is None:
         return np.zeros(len(joined.bars), dtype=np.int8)
     made = joined.fitted(strategy)(**space.at(point))
-    return Evaluator(joined.bars, options).wants(made)
+    wanted = Evaluator(joined.bars, options).wants(made).copy()
+    joined.close()
+    return wanted
 
 
 def _median(values: npt.NDArray[np.float64]) -> float:

@@ -190,17 +190,17 @@ class FoldWork:
         run, columns = each.run, list(each.columns)
         inside, outside = (dict(zip(columns, values.tolist(), strict=True)) for values in (run.inside, run.outside))
         returns = [values.get("total_return", math.nan) for values in (inside, outside)]
-        growth = [safe(math.log1p(gain) if gain > -1.0 else math.nan) for gain in returns]
+        growth = [_short(math.log1p(gain) if gain > -1.0 else math.nan) for gain in returns]
         points = fold_summary.points_of(self.count)
         equity = each.growth[1:].tolist()
         curve = thin(equity, points) if points > 1 else equity[-1:]
         return {
             "n": run.number,
-            "in": safe(inside.get(self.goals[0].name, math.nan)),
-            "out": safe(outside.get(self.goals[0].name, math.nan)),
-            "return": safe(returns[1]),
-            "growth": [*growth, *run.years] if min(run.years) > 0 else [None],
-            "curve": [float(f"{point:.6g}") for point in curve] if self._chains else [],
+            "in": _short(inside.get(self.goals[0].name, math.nan)),
+            "out": _short(outside.get(self.goals[0].name, math.nan)),
+            "return": _short(returns[1]),
+            "growth": [*growth, *map(_short, run.years)] if min(run.years) > 0 else [None],
+            "curve": [_short(point) for point in curve] if self._chains else [],
             "start": _when(run.test[0][2], dates),
             "end": _when(run.test[-1][3], dates),
             "params": None if run.params is None else dict(run.params),
@@ -231,6 +231,11 @@ def _axes(space: ParameterSpace) -> list[list[object]]:
         else:
             made.append([name, len(axis), plain(axis[0]), plain(axis[-1])])
     return made
+
+
+def _short(value: float) -> float | None:
+    """Return a number for a card: six digits are plenty, and there may be thousands of folds."""
+    return safe(float(f"{value:.6g}"))
 
 
 def _when(nanoseconds: int, dates: bool) -> str:

@@ -131,6 +131,13 @@ class Joined:
             return cast(Targets, row)
         return Orders(cast(Targets, row), limits)
 
+    def close(self) -> None:
+        """Let go of what the pieces look at, with all the indicators that were computed on it.
+
+        A class refers to itself, so that one made by `fitted`, and all that it holds, waits for the garbage collector.
+        """
+        self._cuts.clear()
+
     def fitted(self, strategy: type[Strategy]) -> type[Strategy]:
         """Return the strategy as one that runs on the joined bars, deciding in each piece by what that may see."""
         from jobnb.research.strategy import Strategy as Plain

@@ -101,6 +101,8 @@ def judge(
             point = _point(found, chosen)
         elif outer.joined is not None:
             row = np.zeros(len(outer.joined.bars), dtype=np.int8)
+    for side in (inner, outer):
+        side.close()
     return Judged(
         run=FoldRun(
             number=fold.number,
@@ -149,6 +151,10 @@ class _Side:
             self._strategy = self.joined.fitted(cast(type[Strategy], strategy))
             self._bars = self.joined.bars
         self.years = (self._bars.day_count - 1) / self._bars.calendar.periods_per_year
+
+    def close(self) -> None:
+        if self.joined is not None:
+            self.joined.close()
 
     def search(self, trials: Search) -> Found:
         return search(
