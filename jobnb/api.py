@@ -259,7 +259,11 @@ def backtest(strategy: Callable[..., Any], data: Prices, **params: Any) -> Job:
         and what is finished is kept. With ``jobnb.options(on_error="record")`` one that fails does not end the job.
     **params
         The strategy's parameters, and engine options, see `jobnb.research.options.EngineOptions`:
-        ``initial_capital``, ``commission``, ``slippage``, ``conventions`` …
+        ``initial_capital``, ``commission``, ``slippage``, ``conventions`` … Of several instruments also
+        ``portfolio=True``: one account for all, each with an equal share of the equity for its positions. A strategy
+        with ``weights(self, bars)`` for all instruments is always one; `bars` is a `jobnb.research.universe.Universe`.
+        And ``rebalance``: ``"on_change"`` (the default), ``"always"``, ``"weekly"``, ``"monthly"``, ``"quarterly"``,
+        ``"yearly"``. See `jobnb.research.portfolio` for the terms.
 
     Returns
     -------
@@ -267,7 +271,7 @@ def backtest(strategy: Callable[..., Any], data: Prices, **params: Any) -> Job:
         Its result is a `BacktestResult`; of other people's classes a `ForeignResult`, which reads alike, with the
         engine's own numbers as ``stats``; of a function what it returned; of several instruments a
         `MultiBacktestResult`, a mapping of all of these with ``metrics`` (one row per instrument) and ``equity_curve``
-        (all in equal shares).
+        (all in equal shares), or a `PortfolioResult`.
 
     Raises
     ------

@@ -91,13 +91,13 @@ def _option_words(
 
 
 def _settings(space: namespace.Namespace, subject: str) -> list[str]:
-    from jobnb.research.options import ENGINE_OPTIONS
+    from jobnb.research.options import ENGINE_OPTIONS, PORTFOLIO_OPTIONS
 
     try:
         strategy = namespace.dotted(space, subject)
     except KeyError:
-        return sorted(ENGINE_OPTIONS)
-    return list(dict.fromkeys([*namespace.parameters(strategy), *sorted(ENGINE_OPTIONS)]))
+        return [*sorted(ENGINE_OPTIONS), *PORTFOLIO_OPTIONS]
+    return list(dict.fromkeys([*namespace.parameters(strategy), *sorted(ENGINE_OPTIONS), *PORTFOLIO_OPTIONS]))
 
 
 def _values(flag: str, space: namespace.Namespace) -> list[str]:

@@ -112,7 +112,7 @@ class JobMagics(Magics):
         return self._made(job, out)
 
     def _optimize(self, said: grammar.Parsed) -> Job:
-        from jobnb.research.options import ENGINE_OPTIONS
+        from jobnb.research.options import ENGINE_OPTIONS, PORTFOLIO_OPTIONS
 
         space = self._space
         strategy = namespace.strategy(space, said.words[0])
@@ -121,7 +121,7 @@ class JobMagics(Magics):
         search: dict[str, Any] = {}
         engine: dict[str, Any] = {}
         for name, text in said.settings.items():
-            if name in ENGINE_OPTIONS and name not in namespace.parameters(strategy):
+            if (name in ENGINE_OPTIONS or name in PORTFOLIO_OPTIONS) and name not in namespace.parameters(strategy):
                 engine[name] = namespace.setting(space, name, grammar.value(text, name))
                 continue
             sampled = (said.text("search") or said.text("method")) in grammar.SAMPLERS
@@ -409,12 +409,12 @@ def _data_name(data: object, said: grammar.Parsed) -> str | None:
 
 def _known_settings(strategy: object, said: grammar.Parsed) -> None:
     """Refuse a parameter that the strategy does not declare; the manager knows best where it declares none."""
-    from jobnb.research.options import ENGINE_OPTIONS
+    from jobnb.research.options import ENGINE_OPTIONS, PORTFOLIO_OPTIONS
 
     declared = getattr(strategy, "parameters", None)
     if not hasattr(declared, "keys"):
         return
-    known = [*namespace.parameters(strategy), *sorted(ENGINE_OPTIONS)]
+    known = [*namespace.parameters(strategy), *sorted(ENGINE_OPTIONS), *PORTFOLIO_OPTIONS]
     for name in said.settings:
         if name not in known:
             raise unknown("parameter", name, known, of=said.words[0])

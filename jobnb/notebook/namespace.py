@@ -21,6 +21,10 @@ def is_frame(value: object) -> bool:
     return any(c.__name__ == "DataFrame" and c.__module__.partition(".")[0] == "pandas" for c in type(value).__mro__)
 
 
+def _holds_frames(value: object) -> bool:
+    return isinstance(value, dict) and bool(value) and all(is_frame(each) for each in value.values())
+
+
 def is_strategy(value: object) -> bool:
     """Say whether a value is a class that can be backtested: by its methods, whatever its base."""
     if not isinstance(value, type) or value.__module__.startswith("jobnb."):
@@ -38,8 +42,8 @@ def _public(namespace: Namespace) -> dict[str, object]:
 
 
 def frames(namespace: Namespace) -> list[str]:
-    """Return the names of the data frames."""
-    return sorted(name for name, value in _public(namespace).items() if is_frame(value))
+    """Return the names of the data frames, and of the dicts of them."""
+    return sorted(name for name, value in _public(namespace).items() if is_frame(value) or _holds_frames(value))
 
 
 def strategies(namespace: Namespace) -> list[str]:

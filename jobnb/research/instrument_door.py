@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from jobnb.research import door, instruments
-from jobnb.research.aligned import Timeline
+from jobnb.errors import UsageProblem
+from jobnb.research import door, instruments, portfolio
+from jobnb.research.aligned import Timeline, check_overlap
 from jobnb.research.data import DataRef
 from jobnb.research.foreign import check as check_foreign
 from jobnb.research.foreign import is_foreign, name_of
 from jobnb.research.foreign import terms as foreign_terms
 from jobnb.research.instrument_work import InstrumentsWork
-from jobnb.research.options import EngineOptions
+from jobnb.research.options import PORTFOLIO_OPTIONS, EngineOptions
+from jobnb.research.portfolio_work import PortfolioWork
 from jobnb.research.strategy import Strategy, check_params
 
 if TYPE_CHECKING:
@@ -62,9 +64,12 @@ def backtest(
     on_error : {"fail", "record"}
     """
     door.check_strategy(strategy)
+    said = asked_of(strategy, params)
     bars, name = read(data, data_name)
-    engine, own = door.split(strategy, params)
+    engine, own = door.split(strategy, said.rest)
     options = EngineOptions.parse(engine)
+    if said.portfolio:
+        return _portfolio(cast(type[Strategy], strategy), bars, name, own, options, said.rebalance, keep)
     if is_foreign(strategy):
         check_foreign(strategy, own)
     else:
@@ -89,6 +94,66 @@ def backtest(
     )
 
 
+def _portfolio(
+    strategy: type[Strategy],
+    bars: dict[str, Bars],
+    name: str,
+    own: Mapping[str, Any],
+    options: EngineOptions,
+    rebalance: str,
+    keep: Callable[[Bars], str],
+) -> Request:
+    own = {**strategy.parameters, **check_params(strategy, own)}
+    portfolio.check(strategy, options, rebalance)
+    check_overlap(bars)
+    what = described(strategy, bars, name, options, {key: door.plain(value) for key, value in own.items()})
+    what = {**what, "terms": [*options.texts, portfolio.REBALANCE[rebalance]], "rebalance": rebalance}
+    refs = kept(bars, keep)
+    work = PortfolioWork(
+        strategy=strategy, params=own, options=options, rebalance=rebalance, instruments=refs, name=name
+    )
+    return Request(
+        work=work,
+        name=f"{what['strategy']} portfolio on {name}",
+        what=what,
+        plan={"type": "single", "items": 1},
+        blobs=list(dict.fromkeys(ref.key for ref in refs.values())),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Whether a portfolio is asked for, how it is rebalanced, and what else was said."""
+
+    portfolio: bool
+    rebalance: str
+    rest: Mapping[str, Any]
+
+
+def asked_of(strategy: object, params: Mapping[str, Any]) -> Asked:
+    """Part ``portfolio`` and ``rebalance`` from the other parameters, unless the strategy has some of that name.
+
+    Raises
+    ------
+    UsageProblem
+        ``USAGE_ERROR``: they contradict the strategy or each other.
+    """
+    if is_foreign(strategy):
+        return Asked(portfolio=False, rebalance="on_change", rest=params)
+    own = cast(type[Strategy], strategy)
+    said = {name: params[name] for name in PORTFOLIO_OPTIONS if name in params and name not in own.parameters}
+    rest = {name: value for name, value in params.items() if name not in said}
+    wanted = said.get("portfolio")
+    if wanted not in (None, True, False):
+        raise UsageProblem(f"portfolio must be True or False, not {wanted!r}")
+    if wanted is False and portfolio.has_weights(own):
+        raise UsageProblem(f"{own.name} gives weights for all instruments at once: it always runs as a portfolio")
+    is_portfolio = bool(wanted) or portfolio.has_weights(own)
+    if "rebalance" in said and not is_portfolio:
+        raise UsageProblem("rebalance belongs to a portfolio: say portfolio=True, or write weights(self, bars)")
+    return Asked(portfolio=is_portfolio, rebalance=said.get("rebalance", "on_change"), rest=rest)
+
+
 def unwrapped(data: Any, data_name: str | None) -> tuple[Any, str | None]:
     """Return the one instrument of a frame of two levels as an ordinary frame; anything else as it is."""
     one = instruments.single(data, data_name or "data")
@@ -96,13 +161,17 @@ def unwrapped(data: Any, data_name: str | None) -> tuple[Any, str | None]:
 
 
 def several(data: object, strategy: object, params: Mapping[str, Any]) -> bool:
-    """Tell whether a request is one of several instruments."""
-    return instruments.several(data)
+    """Tell whether a request is one of several instruments, or of a portfolio of one."""
+    return instruments.several(data) or asked_of(strategy, params).portfolio
 
 
 def read(data: object, data_name: str | None) -> tuple[dict[str, Bars], str]:
     """Return the checked bars of each instrument, and what the data are called."""
     attrs = getattr(data, "attrs", None)
+    if not instruments.several(data):
+        # A portfolio of one.
+        one = door.bars(cast(Any, data), data_name)
+        return {one.name: one}, one.name
     said = data_name or (attrs.get("name") if isinstance(attrs, dict) else None)
     bars = instruments.read(data, str(said or "data"))
     if said:

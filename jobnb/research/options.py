@@ -31,6 +31,9 @@ SIZINGS: dict[str, str] = {
     "volatility": "for a volatility of {:.4g} a year",
 }
 
+#: What stands beside the engine options in a call that means several instruments; see `jobnb.backtest`.
+PORTFOLIO_OPTIONS = ("portfolio", "rebalance")
+
 #: What every card and result names.
 _COMMON = frozenset({"initial_capital", "commission", "slippage", "conventions"})
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jobnb.research import luck
 
 if TYPE_CHECKING:
+    from jobnb.research.portfolio_result import PortfolioResult
     from jobnb.research.result import BacktestResult
 
 #: A heat map on a card has at most so many rows and columns; larger grids are binned, the best of each bin shown.
@@ -169,7 +170,7 @@ def thin(values: Sequence[float], points: int = POINTS) -> list[float]:
     return made
 
 
-def backtest_summary(result: BacktestResult) -> Json:
+def backtest_summary(result: BacktestResult | PortfolioResult) -> Json:
     """Return what a card shows of a backtest.
 
     Returns

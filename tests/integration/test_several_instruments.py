@@ -68,3 +68,31 @@ def test_bad_data_is_refused_and_nothing_is_enqueued(shared):
     with pytest.raises(DataError, match=r"prices\['S2'\] has no column 'close'"):
         shared.backtest(Cross, {**PRICES, "S2": PRICES["S2"].drop(columns="close")}, data_name="prices")
     assert len(shared.jobs()) == before
+
+
+class Momentum(jobnb.Strategy):
+    lookback: int = 60
+    top: int = 3
+
+    def weights(self, bars):
+        gain = bars.close.pct_change(self.lookback, fill_method=None)
+        return gain.rank(axis=1, ascending=False) <= self.top
+
+
+def test_a_portfolio_is_one_job_and_says_what_it_did(shared):
+    job = shared.backtest(Momentum, PRICES, {"commission": 0.001, "rebalance": "monthly"}, data_name="prices")
+    result = job.result(60)
+    assert job.name == "Momentum portfolio on prices"
+    assert "rebalanced monthly" in result.conventions
+    record = shared.record(job.id)
+    assert record.summary["metrics"]["sharpe_ratio"] == pytest.approx(result.sharpe_ratio)
+    assert set(record.snapshot["data"]["instruments"]) == set(PRICES)
+    again = shared.backtest(Cross, PRICES, {"portfolio": True}).result(60)
+    assert again.by_instrument.shape[0] == 9
+    assert job.rerun(verify=True).result(60).metrics.equals(result.metrics)
+
+
+def test_a_portfolio_of_one(shared):
+    made = shared.backtest(Cross, PRICES["S1"], {"portfolio": True}, data_name="S1").result(60)
+    alone = shared.backtest(Cross, PRICES["S1"], data_name="S1").result(60)
+    assert made.final_equity == pytest.approx(alone.final_equity, rel=1e-12)

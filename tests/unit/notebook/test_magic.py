@@ -50,6 +50,15 @@ def test_backtest(shell, space, manager):
     assert isinstance(job, Job)
 
 
+def test_several_instruments(shell, space, manager):
+    space["basket"] = {"A": space["prices"], "B": space["prices"]}
+    shell.run_line_magic("job", "backtest SmaCross --data basket portfolio=True rebalance=monthly")
+    call = manager.asked("backtest")[0]
+    assert call[2] is space["basket"]
+    assert call[3] == {"portfolio": True, "rebalance": "monthly"}
+    assert call[5] == "basket"
+
+
 def test_a_frame_that_brings_its_own_name(shell, space, manager):
     space["prices"].attrs["name"] = "GOOG"
     shell.run_line_magic("job", "backtest SmaCross --data prices")

@@ -29,6 +29,7 @@ def space():
 def test_what_there_is(space):
     assert namespace.strategies(space) == ["Protocol", "SmaCross"]
     assert namespace.frames(space) == ["prices"]
+    assert namespace.frames({**space, "basket": {"A": space["prices"]}, "d": {"A": 1}}) == ["basket", "prices"]
     assert namespace.parameters(SmaCross) == ["fast", "slow"]
     assert namespace.parameters(lambda data, fast=1, *, slow=2: data) == ["fast", "slow"]
 
