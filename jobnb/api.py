@@ -342,8 +342,8 @@ def optimize(
         Its result is an `OptimizeResult` with ``best_params``, ``best_value``, ``trials``, ``heatmap()`` and
         ``rerun_best()``, and with ``luck``, ``deflated_sharpe``, ``overfitting()``, ``reality_check()`` and ``spa()``,
         which say how much of the best run is luck. ``job.result(partial=True)`` gives the one of the runs so far, also
-        after a cancel, and ``job.finish()`` ends the search with them. Of a walk-forward it is a `WalkForwardResult` with ``folds``,
-        ``equity``, ``metrics`` (all out of sample) and ``stability``, of a cross-validation a
+        after a cancel, and ``job.finish()`` ends the search with them. Of a walk-forward it is a `WalkForwardResult`
+        with ``folds``, ``equity``, ``metrics`` (all out of sample) and ``stability``, of a cross-validation a
         `CrossValidationResult` with ``folds`` and ``paths``.
 
     Raises
