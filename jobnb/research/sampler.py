@@ -79,6 +79,8 @@ class Search:
     seed : int, optional
     constraint : callable, optional
         Of a search that learns: what its proposals have to satisfy.
+    asked : dict
+        The last generation that was asked for, by the number of its first trial: tasks of one generation share it.
     """
 
     space: ParameterSpace
@@ -88,7 +90,7 @@ class Search:
     points: Floats | None = None
     seed: int | None = None
     constraint: Constraint = None
-    _asked: dict[int, Floats] = field(default_factory=dict, repr=False)
+    asked: dict[int, Floats] = field(default_factory=dict, repr=False)
 
     @classmethod
     def make(
@@ -187,7 +189,7 @@ class Search:
         if self.points is None or stop <= len(self.points):
             return None if self.points is None else self.points[start:stop]
         first = start - start % tpe.GENERATION
-        points = self._asked.get(first)
+        points = self.asked.get(first)
         if points is None:
             known = past()
             known = replace(known, points=known.points[:first], values=known.values[:first])
@@ -197,8 +199,8 @@ class Search:
             points = tpe.generation(
                 self.space, known, count, seed=self.seed or 0, goals=goals, constraint=self.constraint
             )
-            self._asked.clear()
-            self._asked[first] = points
+            self.asked.clear()
+            self.asked[first] = points
         return points[start - first : stop - first]
 
     def each(self, start: int, stop: int, points: Floats | None = None) -> Iterator[Mapping[str, object]]:

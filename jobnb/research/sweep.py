@@ -306,6 +306,8 @@ def search(
     evaluator : Evaluator, optional
         For the bars of the window, where the caller has one already.
     """
+    # What is proposed here depends on these bars and this window, and is nothing for the next search.
+    trials = replace(trials, asked={})
     wanted = goals(objective, maximize, foreign=is_foreign(strategy))
     within = bars if window is None else bars.cut(window)
     if not is_foreign(strategy):

@@ -91,6 +91,19 @@ def test_a_search_within_a_process_tries_the_same(stored, monkeypatch, daily):
     assert len(found.errors) == len(result.errors) > 0
 
 
+def test_searches_one_after_the_other_learn_nothing_from_each_other(sma_cross, daily):
+    space = ParameterSpace.parse(sma_cross, {"fast": range(3, 60), "slow": range(10, 200)})
+    one = Search.make(space, "tpe", n_trials=32, seed=1)
+    windows = [slice(0, 300), slice(200, 500)]
+    shared = [search(sma_cross, daily, one, window=window).points for window in windows]
+    alone = [
+        search(sma_cross, daily, Search.make(space, "tpe", n_trials=32, seed=1), window=window).points
+        for window in windows
+    ]
+    np.testing.assert_array_equal(shared, alone)
+    assert not np.array_equal(alone[0], alone[1])
+
+
 def test_a_generation_is_what_optuna_proposes_when_it_is_asked_trial_by_trial():
     """The same sampler on a study of one's own: asked sixteen times, then told, and so on."""
     space = ParameterSpace.parse(print, {"x": uniform(-5, 5), "y": log_uniform(0.01, 100)})
