@@ -72,7 +72,7 @@ def judge(
     """
     inner, outer = (_Side(strategy, bars, pieces, goals, options) for pieces in (fold.train, fold.test))
     # What a search that learns was asked in another fold says nothing in this one.
-    found = inner.search(replace(trials, _asked={}))
+    found = inner.search(replace(trials, asked={}))
     chosen = found.best
     value = found.column(goals[0].name) if goals[0].name in found.columns else np.full(len(found.values), math.nan)
     columns = found.columns
