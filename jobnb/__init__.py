@@ -14,17 +14,23 @@ if TYPE_CHECKING:
     from jobnb.api import backtest as backtest
     from jobnb.api import client as client
     from jobnb.api import connect as connect
+    from jobnb.api import cron as cron
+    from jobnb.api import daily_at as daily_at
     from jobnb.api import dead_letters as dead_letters
+    from jobnb.api import every_minutes as every_minutes
     from jobnb.api import extract as extract
     from jobnb.api import get as get
     from jobnb.api import jobs as jobs
     from jobnb.api import map as map  # noqa: A004
+    from jobnb.api import market as market
     from jobnb.api import on as on
     from jobnb.api import optimize as optimize
     from jobnb.api import options as options
     from jobnb.api import panel as panel
     from jobnb.api import parallel as parallel
     from jobnb.api import purge as purge
+    from jobnb.api import schedule as schedule
+    from jobnb.api import schedules as schedules
     from jobnb.api import stats as stats
     from jobnb.api import submit as submit
     from jobnb.errors import JobCancelled as JobCancelled
@@ -61,6 +67,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "jobnb.api": (
+        "schedules",
+        "schedule",
+        "market",
+        "every_minutes",
+        "daily_at",
+        "cron",
         "backtest",
         "client",
         "connect",

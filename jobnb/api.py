@@ -7,13 +7,15 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobnb.job import Event, Job
 from jobnb.manager import get_job_manager
 from jobnb.option import Options
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     import pandas as pd
 
     from jobnb.data.origin import DataSource
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
     from jobnb.research.folds import SplitsRows
     from jobnb.research.goal import Objective
     from jobnb.research.instruments import Prices
+    from jobnb.timetable import Schedule, Schedules
+    from jobnb.triggers.condition import Condition
+    from jobnb.triggers.market import Market
+    from jobnb.triggers.trigger import Trigger
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def connect(cluster: Any = None, home: str | os.PathLike[str] | None = None) -> None:
@@ -477,6 +485,114 @@ def on(names: str | Iterable[str], fn: Callable[[Job, Event], object]) -> Callab
         Called from a thread; what it raises is logged and changes nothing.
     """
     return get_job_manager().on(names, fn)
+
+
+def schedule(
+    name: str,
+    target: Callable[..., Any] | Job,
+    when: Trigger | str | float | timedelta | datetime,
+    *,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    tz: str = "UTC",
+    only: Condition | str | Iterable[Condition | str] = (),
+    skip: Condition | str | Iterable[Condition | str] = (),
+    start: datetime | None = None,
+    end: datetime | None = None,
+    **said: Any,
+) -> Schedule:
+    """Run something again and again; a schedule of that name is changed, its history stays.
+
+    The service fires it, whether or not a notebook is open, each moment once however many processes share the store.
+    A run knows its moment: ``jobnb.current().fire_at``, ``job.record.fire_at``.
+
+    Parameters
+    ----------
+    name : str
+    target : callable or Job
+        A function, or a job whose work is done again, with the data that it had.
+    when : str, float, timedelta, datetime or trigger
+        ``"15m"``, cron such as ``"0 8 * * 1-5"``, a moment for once, or ``jobnb.market("XNYS").close("-10m")``.
+    args, kwargs
+        Arguments of the function.
+    tz : str, default ``UTC``
+        Of cron, of days of the week, and of moments without a zone.
+    only, skip : str, condition, or several
+        ``"weekdays"``, ``"mon,wed"``, an exchange (``"XNYS"``: while it trades), ``jobnb.market("XNYS").days``.
+    start, end : datetime, optional
+        From when, and until when.
+    missed : {"coalesce", "all", "skip"}
+        Of ticks that passed while no service ran: run the newest, each, or none.
+    catch_up : float or str, optional
+        A tick older than that is missed.
+    overlap : {"skip", "queue", "cancel_previous"}
+        While the run before goes on: leave this one out, run it afterwards, or cancel the other.
+    jitter : float or str
+        Runs start later than their tick by up to this.
+    max_runs, pause_after : int, optional
+        After so many runs it is over; after so many failures in a row it pauses.
+    deadline : float or str, optional
+        After its tick, by when a run has to have ended.
+    **said
+        Options of each job, as for `jobnb.options`: ``priority``, ``timeout``, ``retry``, ``tags``, ….
+
+    Returns
+    -------
+    Schedule
+        With ``next_run``, ``last_run``, ``ticks()``, ``jobs()``, ``pause()``, ``resume()``, ``run()``, ``remove()``.
+
+    Raises
+    ------
+    UsageProblem
+        It is not understood, or never comes. Nothing was changed.
+    """
+    return get_job_manager().schedule(
+        name, target, when, args=args, kwargs=kwargs, tz=tz, only=only, skip=skip, start=start, end=end, **said
+    )
+
+
+def schedules() -> Schedules:
+    """Return all schedules, by name."""
+    return get_job_manager().schedules()
+
+
+def market(exchange: str) -> Market:
+    """Return an exchange (``XNYS``, ``XLON``, ``XTKS``, …), by whose sessions schedules go; needs the extra ``market``.
+
+    Raises
+    ------
+    UnknownName
+        With the nearest name.
+    """
+    from jobnb.triggers.market import Market
+
+    return Market(exchange)
+
+
+def every_minutes(minutes: float, **said: Any) -> Callable[[F], F]:
+    """Decorate a function that runs every so many minutes, under its own name or ``name=…``; see `jobnb.schedule`."""
+    return _scheduled(60.0 * minutes, said)
+
+
+def daily_at(hour: int, minute: int = 0, **said: Any) -> Callable[[F], F]:
+    """Decorate a function that runs once a day, at a time of ``tz=…`` (UTC by default); see `jobnb.schedule`."""
+    return _scheduled(f"{minute} {hour} * * *", said)
+
+
+def cron(expression: str, **said: Any) -> Callable[[F], F]:
+    """Decorate a function that runs by a cron expression; see `jobnb.schedule`."""
+    return _scheduled(expression, said)
+
+
+def _scheduled(when: str | float, said: Mapping[str, Any]) -> Callable[[F], F]:
+    more = dict(said)
+    name = more.pop("name", None)
+
+    def decorate(fn: F) -> F:
+        schedule(name or getattr(fn, "__name__", "schedule"), fn, when, **more)
+        return fn
+
+    return decorate
 
 
 def stats() -> dict[str, Any]:

@@ -189,6 +189,9 @@ class JobRecord:
     unique: str = ""
     expires_at: datetime | None = None
     deadline_at: datetime | None = None
+    #: Of which schedule it is a run, and of which moment: its data are to be as of then.
+    schedule: str = ""
+    fire_at: datetime | None = None
 
     @property
     def items(self) -> int:

@@ -30,6 +30,7 @@ from jobnb.listener import Events
 from jobnb.option import Options
 from jobnb.shown import shown as shown_arguments
 from jobnb.store.jobs import NewJob
+from jobnb.timetable import Timetable
 from jobnb.waiter import POLL_SECONDS, Waiter
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from jobnb.work import Work
 
 
-class JobManager(Connection, Coroutines):
+class JobManager(Connection, Coroutines, Timetable):
     """Submits jobs and looks after them.
 
     Parameters

@@ -27,6 +27,7 @@ from jobnb.service.cluster import Cluster
 from jobnb.service.ledger import Running
 from jobnb.service.published import Published
 from jobnb.store import Store
+from jobnb.store.jobs import to_us
 from jobnb.store.payloads import INLINE_BYTES
 from jobnb.worker.request import TaskOutcome, TaskRequest
 from jobnb.worker.supervisor import run_task
@@ -266,6 +267,7 @@ class Courier:
             share_token=self._share,
             receipt_path=str(_receipt(self.store.home, job.id, task, attempt)) if shared else None,
             topic=self.topic,
+            fire_at=None if job.fire_at is None else to_us(job.fire_at),
             versions={"python": platform.python_version(), "cloudpickle": cloudpickle.__version__}
             | {str(k): str(v) for k, v in dict(snapshot.get("versions", {})).items()},
             carried=tuple(self.store.tasks.carried(job.id)) if plans.needs_others(job.plan, span[1]) else (),

@@ -21,6 +21,7 @@ from jobnb.service.cluster import Cluster, ClusterLost
 from jobnb.service.courier import Courier, Ended, Inbox, Lost, Message
 from jobnb.service.lease_keeper import LeaseKeeper
 from jobnb.service.ledger import Ledger
+from jobnb.service.planner import Planner
 from jobnb.service.published import Published
 from jobnb.service.recorder import Recorder
 from jobnb.service.watch import Watch
@@ -103,6 +104,7 @@ class Dispatcher:
         self._courier = Courier(store=self.store, cluster=self.cluster, inbox=self._inbox, published=self._published())
         self._ledgers: dict[str, Ledger] = {}
         self._recorder = Recorder(store=self.store, keeper=self.keeper, courier=self._courier, ledgers=self._ledgers)
+        self._planner = Planner(store=self.store, keeper=self.keeper)
         self._order = 0
         self._orders: dict[str, int] = {}
         #: Seconds that the last call of a name took.
@@ -161,6 +163,8 @@ class Dispatcher:
                     self._end_the_overdue()
                     if self.watch is not None:
                         self.watch.look(self.keeper.lease, now, self._ledgers.values())
+                if self._leave_at is None and self._planner.step(self.store.version()):
+                    self._seen = None
                 news = self._anything_new()
                 if self._ledgers or (news and self._anybody_there()):
                     active_at = now

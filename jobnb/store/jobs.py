@@ -21,7 +21,7 @@ _COLUMNS = (
     "id, name, kind, status, cluster, priority, queue, tags, params, plan, options, snapshot, payload, "
     "progress_current, progress_total, progress_message, summary, error, done, failed_items, running, settled, "
     "attempt, cancel_requested, cancelled_by, rerun_of, note, created_at, run_at, started_at, finished_at, "
-    "dead, unique_key, expires_at, deadline_at"
+    "dead, unique_key, expires_at, deadline_at, schedule, fire_at"
 )
 _LIVE = "('scheduled', 'queued', 'running', 'retrying')"
 _PRIORITIES = list(Priority)
@@ -47,7 +47,7 @@ def record(row: Row) -> JobRecord:
     (id_, name, kind, status, cluster, priority, queue, tags, params, plan, options, snapshot, payload,
      current, total, message, summary, error, done, failed_items, running, settled,
      attempt, cancel_requested, cancelled_by, rerun_of, note, created_at, run_at, started_at, finished_at,
-     dead, unique_key, expires_at, deadline_at) = row  # fmt: skip
+     dead, unique_key, expires_at, deadline_at, schedule, fire_at) = row  # fmt: skip
     return JobRecord(
         id=id_,
         name=name,
@@ -82,6 +82,8 @@ def record(row: Row) -> JobRecord:
         unique=unique_key or "",
         expires_at=_from_us_or_none(expires_at),
         deadline_at=_from_us_or_none(deadline_at),
+        schedule=schedule,
+        fire_at=_from_us_or_none(fire_at),
     )
 
 
@@ -113,6 +115,9 @@ class NewJob:
     unique: str | None = None
     #: Seconds for which a finished job of the key still counts.
     unique_for: float = 0.0
+    #: Of which schedule this is a run, and of which moment.
+    schedule: str = ""
+    fire_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,50 +147,56 @@ class Jobs:
         A job of a unique key that is taken is not accepted: the other one is returned.
         """
         with self._db.writing():
-            now = self._clock()
             if new.unique is not None and (twin := self._twin(new.unique, new.unique_for)) is not None:
                 self.event(twin, "submitted again", new.who, f"unique key {new.unique!r}")
                 return Accepted(id=twin, new=False)
-            while True:
-                job_id = secrets.token_hex(4)
-                if self._db.row("SELECT 1 FROM jobs WHERE id = ?", (job_id,)) is None:
-                    break
-            run_at = to_us(new.run_at) if new.run_at else None
-            waiting = run_at is not None and run_at > now
-            self._db.rows(
-                "INSERT INTO jobs (id, name, kind, status, cluster, priority, queue, tags, params, plan, options, "
-                "snapshot, payload, blobs, progress_total, rerun_of, created_at, run_at, unique_key, expires_at, "
-                "deadline_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    job_id,
-                    new.name,
-                    new.kind,
-                    Status.SCHEDULED if waiting else Status.QUEUED,
-                    new.cluster,
-                    new.priority.rank,
-                    new.queue,
-                    json.dumps(list(new.tags)),
-                    json.dumps(new.params),
-                    json.dumps(new.plan),
-                    json.dumps(new.options),
-                    json.dumps(new.snapshot),
-                    new.payload,
-                    json.dumps(list(new.blobs)),
-                    float(new.plan.get("items", 1)) if int(new.plan.get("items", 1)) > 1 else 0.0,
-                    new.rerun_of,
-                    now,
-                    run_at,
-                    new.unique,
-                    to_us(new.expires_at) if new.expires_at else None,
-                    to_us(new.deadline_at) if new.deadline_at else None,
-                ),
-            )
-            self._payloads.add(Payload(sha=new.payload, content=new.content))
-            if new.adopt:
-                self._adopt(job_id, new.rerun_of)
-            self.event(job_id, "submitted", new.who, f"as a rerun of {new.rerun_of}" if new.rerun_of else "")
-        return Accepted(id=job_id)
+            return Accepted(id=self.insert(new))
+
+    def insert(self, new: NewJob) -> str:
+        """Write the row of a new job and return its id; call inside a transaction."""
+        now = self._clock()
+        while True:
+            job_id = secrets.token_hex(4)
+            if self._db.row("SELECT 1 FROM jobs WHERE id = ?", (job_id,)) is None:
+                break
+        run_at = to_us(new.run_at) if new.run_at else None
+        waiting = run_at is not None and run_at > now
+        self._db.rows(
+            "INSERT INTO jobs (id, name, kind, status, cluster, priority, queue, tags, params, plan, options, "
+            "snapshot, payload, blobs, progress_total, rerun_of, created_at, run_at, unique_key, expires_at, "
+            "deadline_at, schedule, fire_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                job_id,
+                new.name,
+                new.kind,
+                Status.SCHEDULED if waiting else Status.QUEUED,
+                new.cluster,
+                new.priority.rank,
+                new.queue,
+                json.dumps(list(new.tags)),
+                json.dumps(new.params),
+                json.dumps(new.plan),
+                json.dumps(new.options),
+                json.dumps(new.snapshot),
+                new.payload,
+                json.dumps(list(new.blobs)),
+                float(new.plan.get("items", 1)) if int(new.plan.get("items", 1)) > 1 else 0.0,
+                new.rerun_of,
+                now,
+                run_at,
+                new.unique,
+                to_us(new.expires_at) if new.expires_at else None,
+                to_us(new.deadline_at) if new.deadline_at else None,
+                new.schedule,
+                to_us(new.fire_at) if new.fire_at else None,
+            ),
+        )
+        self._payloads.add(Payload(sha=new.payload, content=new.content))
+        if new.adopt:
+            self._adopt(job_id, new.rerun_of)
+        self.event(job_id, "submitted", new.who, f"as a rerun of {new.rerun_of}" if new.rerun_of else "")
+        return job_id
 
     def _adopt(self, job_id: str, old: str) -> None:
         self._db.rows(
@@ -350,8 +361,12 @@ class Jobs:
         return {str(code): int(count) for code, count in self._db.rows(sql)}
 
     def any_live(self, cluster: str) -> bool:
-        """Tell whether a job of the cluster is not final."""
+        """Tell whether a job of the cluster is not final, or going to come by an enabled schedule."""
         sql = f"SELECT 1 FROM jobs WHERE cluster = ? AND status IN {_LIVE} LIMIT 1"  # noqa: S608
+        if self._db.row(sql, (cluster,)) is not None:
+            return True
+        # A schedule that is going to fire needs a service.
+        sql = "SELECT 1 FROM schedules WHERE cluster = ? AND enabled = 1 LIMIT 1"
         return self._db.row(sql, (cluster,)) is not None
 
     def request_cancel(self, job_id: str, who: str) -> bool:

@@ -61,6 +61,9 @@ class Payloads:
     def vacuum(self) -> tuple[int, int]:
         """Remove the works that no job refers to; return how many and how many bytes."""
         with self._db.writing("normal"):
-            sql = "DELETE FROM payloads WHERE sha NOT IN (SELECT payload FROM jobs) RETURNING length(content)"
+            sql = (
+                "DELETE FROM payloads WHERE sha NOT IN (SELECT payload FROM jobs UNION SELECT payload FROM schedules) "
+                "RETURNING length(content)"
+            )
             sizes = [int(row[0]) for row in self._db.rows(sql)]
         return len(sizes), sum(sizes)

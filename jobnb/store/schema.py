@@ -152,5 +152,43 @@ ALTER TABLE tasks ADD COLUMN carry BLOB;
 ALTER TABLE jobs ADD COLUMN finish_requested INTEGER NOT NULL DEFAULT 0;
 """
 
+V4 = """
+-- What runs again and again, and what every run of it is made of.
+CREATE TABLE schedules (
+    name TEXT PRIMARY KEY,
+    cluster TEXT NOT NULL,
+    trigger TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    job TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    blobs TEXT NOT NULL,
+    enabled INTEGER NOT NULL DEFAULT 1,
+    note TEXT NOT NULL DEFAULT '',
+    created_at INTEGER NOT NULL,
+    decided_at INTEGER NOT NULL,
+    next_at INTEGER,
+    runs INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+CREATE INDEX schedules_due ON schedules (cluster, next_at) WHERE enabled = 1;
+
+-- What became of each moment of a schedule: one row, and at most one job.
+CREATE TABLE ticks (
+    schedule TEXT NOT NULL REFERENCES schedules (name) ON DELETE CASCADE,
+    fire_at INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    verdict TEXT NOT NULL CHECK (verdict IN ('fired', 'waiting', 'missed', 'coalesced', 'skipped')),
+    why TEXT NOT NULL DEFAULT '',
+    job TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (schedule, fire_at)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ticks_waiting ON ticks (fire_at) WHERE verdict = 'waiting';
+
+-- Of which schedule a job is a run, and of which moment.
+ALTER TABLE jobs ADD COLUMN schedule TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN fire_at INTEGER;
+CREATE INDEX jobs_schedule ON jobs (schedule, seq) WHERE schedule <> '';
+"""
+
 #: ``MIGRATIONS[n]`` takes a store from version n to n + 1. Never edit one that was released: add the next.
-MIGRATIONS: tuple[str, ...] = (V1, V2, V3)
+MIGRATIONS: tuple[str, ...] = (V1, V2, V3, V4)

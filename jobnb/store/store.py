@@ -19,6 +19,7 @@ from jobnb.store.dead_letters import DeadLetters
 from jobnb.store.jobs import Jobs, from_us
 from jobnb.store.leases import Leases
 from jobnb.store.payloads import Payloads
+from jobnb.store.schedules import Schedules
 from jobnb.store.tasks import Tasks
 
 
@@ -53,6 +54,7 @@ class Store:
         self.leases = Leases(self.database, clock)
         self.dead_letters = DeadLetters(self.database, clock, self.jobs, self.blobs, self.payloads)
         self.tasks = Tasks(self.database, clock, self.jobs, self.leases, self.blobs)
+        self.schedules = Schedules(self.database, clock, self.jobs, self.payloads)
         self.database.version()
 
     @property

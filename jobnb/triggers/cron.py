@@ -7,6 +7,7 @@ runs once; what runs every hour or minute goes by real time.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from cronsim import CronSim, CronSimError
 from jobnb.errors import UsageProblem
 from jobnb.triggers.trigger import utc, zone
 
+_RANGE_OF_ONE = re.compile(r"\b(\w+)-\1/\d+")
 _FIELDS = "minute hour day-of-month month day-of-week"
 #: Ticks to look through for one that is later in real time than the moment asked for: the repeated hour has few.
 _MOST_REPEATED = 10_000
@@ -51,11 +53,16 @@ class Cron:
             )
         object.__setattr__(self, "expression", " ".join(fields))
         try:
-            first = next(CronSim(self.expression, datetime(2024, 1, 1)), None)
+            first = next(CronSim(self._plain, datetime(2024, 1, 1)), None)
         except CronSimError as error:
             raise UsageProblem(f"{self.expression!r} is no cron expression: {error} ({_FIELDS}).") from error
         if first is None:
             raise UsageProblem(f"{self.expression!r} never comes: there is no such day.")
+
+    @property
+    def _plain(self) -> str:
+        # cronsim takes the step of a range of one value for one to the end of the field.
+        return _RANGE_OF_ONE.sub(r"\1", self.expression)
 
     @property
     def text(self) -> str:
@@ -65,7 +72,7 @@ class Cron:
     def after(self, moment: datetime) -> datetime | None:
         """Return the first moment of the rule after another one."""
         begin = utc(moment)
-        found = CronSim(self.expression, begin.astimezone(zone(self.tz)))
+        found = CronSim(self._plain, begin.astimezone(zone(self.tz)))
         for _ in range(_MOST_REPEATED):
             tick = next(found, None)
             if tick is None:

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -168,6 +169,8 @@ class JobContext:
         The seed of this task's random numbers, when the job was given one.
     start, stop : int
         The span of items of this task.
+    fire_at : datetime or None
+        Of a run of a schedule: the moment that it is for, in UTC. Take data as of then, not as of now.
     """
 
     def __init__(
@@ -181,6 +184,8 @@ class JobContext:
         self.seed: int | None = None if seed is None else int(str(seed))
         self.start = int(str(about["start"]))
         self.stop = int(str(about["stop"]))
+        fire_at = about.get("fire_at")
+        self.fire_at = None if fire_at is None else datetime.fromtimestamp(int(str(fire_at)) / 1e6, UTC)
         left = about.get("carried")
         self._carried: tuple[bytes, ...] = tuple(left) if isinstance(left, list | tuple) else ()
         self._meter = meter

@@ -101,6 +101,8 @@ class TaskRequest(_Wire):
         The Dask event topic for live updates; empty for none.
     versions
         Python and package versions of the submitter, for example ``{"python": "3.11.7"}``.
+    fire_at
+        µs UTC; of a run of a schedule, the moment that it is for.
     carried
         What finished tasks of the job left for later ones, in the order of their items.
     """
@@ -125,6 +127,7 @@ class TaskRequest(_Wire):
     receipt_path: str | None = None
     topic: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    fire_at: int | None = None
     carried: tuple[bytes, ...] = ()
 
     @property

@@ -1,0 +1,145 @@
+"""Fires schedules: looks which moments are due, decides on each, and starts the runs. Part of the service.
+
+It reads and writes the store only, every write fenced by the lease: whatever happens between two steps, a moment has
+one row and at most one job. What is decided, it asks of `jobnb.triggers`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from jobnb.errors import JobnbError
+from jobnb.service.lease_keeper import LeaseKeeper
+from jobnb.store import Store
+from jobnb.store.jobs import from_us
+from jobnb.store.schedules import ScheduleRecord
+from jobnb.triggers import described, ticks
+from jobnb.triggers.ticks import Policy, Tick
+from jobnb.triggers.trigger import Trigger
+
+logger = logging.getLogger(__name__)
+
+#: Triggers kept parsed: as many as there usually are schedules.
+_PARSED = 20_000
+
+
+@dataclass(kw_only=True)
+class Planner:
+    """Fires the schedules of one cluster.
+
+    Attributes
+    ----------
+    store, keeper
+        What it reads and writes, and what it may write by.
+    """
+
+    store: Store
+    keeper: LeaseKeeper
+    _next: int | None = None
+    _seen: tuple[int, int] | None = None
+    _waiting: bool = True
+    _parsed: dict[str, tuple[object, Trigger]] = field(default_factory=dict)
+
+    def step(self, seen: tuple[int, int]) -> bool:
+        """Fire what is due; return whether any run was started.
+
+        Parameters
+        ----------
+        seen : (int, int)
+            The store's `version`: as long as it stays, nobody has changed a schedule or ended a run.
+        """
+        cluster = self.keeper.lease.cluster
+        now = self.store.clock()
+        changed = seen != self._seen
+        if not changed and (self._next is None or self._next > now):
+            return False
+        started = False
+        if changed:
+            self._seen = seen
+            self._next = self.store.schedules.next_due(cluster)
+            started = self._fire_waiting(cluster)
+        if self._next is not None and self._next <= now:
+            for schedule in self.store.schedules.due(cluster, from_us(now)):
+                started = self._fire_due(schedule, from_us(now)) or started
+            self._next = self.store.schedules.next_due(cluster)
+        return started
+
+    def _fire_due(self, schedule: ScheduleRecord, now: datetime) -> bool:
+        policy = Policy(**schedule.policy)
+        try:
+            trigger = self._trigger(schedule)
+            made = ticks.due(trigger, schedule.decided_at, now, policy)
+            following = trigger.after(now)
+        except JobnbError as error:
+            # Nobody knows when it is due: that is shown, and nothing is guessed.
+            logger.warning("schedule %s: %s: %s", schedule.name, error.code, error.message)
+            with self.store.tasks.fenced(self.keeper.lease):
+                self.store.schedules.pause(schedule.name, f"{error.code}: {error.message}")
+            return False
+        started = 0
+        with self.store.tasks.fenced(self.keeper.lease):
+            if self.store.schedules.get(schedule.name) != schedule:
+                # Somebody has just changed it: the next step sees what it is now.
+                self._seen = None
+                return False
+            for tick in made:
+                if policy.max_runs is not None and schedule.runs + started >= policy.max_runs:
+                    following = None
+                    break
+                started += self._take(schedule, tick, policy)
+            over = policy.max_runs is not None and schedule.runs + started >= policy.max_runs
+            if over:
+                following = None
+            note = f"over after {schedule.runs + started} runs" if over else None if following else "over"
+            self.store.schedules.decided(schedule.name, now, following, note)
+        return bool(started)
+
+    def _take(self, schedule: ScheduleRecord, tick: Tick, policy: Policy) -> bool:
+        """Do with a tick what was decided on it, unless a run goes on; return whether a run was started."""
+        if tick.verdict != "fired":
+            self.store.schedules.settle(schedule.name, tick.at, tick.verdict, tick.why)
+            return False
+        live = self.store.schedules.live(schedule.name)
+        if live and policy.overlap == "skip":
+            self.store.schedules.settle(schedule.name, tick.at, "skipped", f"run {live[-1]} still goes on")
+            return False
+        if live and policy.overlap == "queue":
+            self.store.schedules.settle(schedule.name, tick.at, "waiting", f"run {live[-1]} still goes on")
+            self._waiting = True
+            return False
+        for job in live:
+            self.store.jobs.request_cancel(job, f"schedule {schedule.name}")
+        return self._start(schedule, tick.at, policy, tick.why)
+
+    def _start(self, schedule: ScheduleRecord, at: datetime, policy: Policy, why: str) -> bool:
+        begin = at + ticks.delay(schedule.name, at, policy.jitter)
+        return self.store.schedules.fire(schedule, at, begin, why, deadline=policy.deadline) is not None
+
+    def _fire_waiting(self, cluster: str) -> bool:
+        """Start the runs that waited for another one, where that has ended: the oldest of each schedule."""
+        if not self._waiting:
+            return False
+        found = self.store.schedules.waiting(cluster)
+        self._waiting = bool(found)
+        started = False
+        tried: set[str] = set()
+        for name, at in found:
+            if name in tried or self.store.schedules.live(name):
+                continue
+            tried.add(name)
+            schedule = self.store.schedules.get(name)
+            if schedule is not None and schedule.enabled:
+                with self.store.tasks.fenced(self.keeper.lease):
+                    late = "it waited for the run before it"
+                    started = self._start(schedule, at, Policy(**schedule.policy), late) or started
+        return started
+
+    def _trigger(self, schedule: ScheduleRecord) -> Trigger:
+        known = self._parsed.get(schedule.name)
+        if known is None or known[0] != schedule.trigger:
+            if len(self._parsed) >= _PARSED:
+                self._parsed.clear()
+            known = self._parsed[schedule.name] = (schedule.trigger, described.trigger(dict(schedule.trigger)))
+        return known[1]

@@ -1,0 +1,284 @@
+"""The schedules of a store, and the rows that their ticks leave. SQL and records, no decisions.
+
+Front doors write schedules; only the service of a schedule's cluster writes ticks, in the same transaction as the jobs
+that they start, fenced by its lease: so a tick has one row and at most one job, however many processes live.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from jobnb.job import Priority
+from jobnb.store.database import Database, Row
+from jobnb.store.jobs import Jobs, NewJob, from_us, to_us
+from jobnb.store.payloads import Payload, Payloads
+
+_COLUMNS = (
+    "name, cluster, trigger, policy, job, payload, blobs, enabled, note, created_at, decided_at, next_at, runs, "
+    "failures"
+)
+#: Rows of ticks kept of one schedule.
+TICKS_KEPT = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleRecord:
+    """A schedule as it stands.
+
+    Attributes
+    ----------
+    trigger, policy : mapping
+        See `jobnb.triggers`.
+    job : mapping
+        What every run of it is made of; see `NewJob`.
+    enabled : bool
+    note : str
+        Why it is paused, or what is wrong with it.
+    decided_at : datetime
+        Ticks up to here are decided.
+    next_at : datetime or None
+        The next tick; None if there is none any more.
+    runs, failures : int
+        Runs so far, and failures in a row.
+    """
+
+    name: str
+    cluster: str
+    trigger: Mapping[str, Any]
+    policy: Mapping[str, Any]
+    job: Mapping[str, Any]
+    payload: str
+    blobs: tuple[str, ...] = ()
+    enabled: bool = True
+    note: str = ""
+    created_at: datetime
+    decided_at: datetime
+    next_at: datetime | None
+    runs: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TickRecord:
+    """What became of one moment of a schedule."""
+
+    fire_at: datetime
+    at: datetime
+    verdict: str
+    why: str
+    job: str
+
+
+def template(new: NewJob) -> dict[str, Any]:
+    """Return what of a job is the same for every run, JSON-able; payload and blobs are kept apart."""
+    said = {k: v for k, v in asdict(new).items() if k not in _APART}
+    return {**said, "priority": new.priority.value, "tags": list(new.tags)}
+
+
+_APART = frozenset(
+    {
+        "payload",
+        "content",
+        "blobs",
+        "cluster",
+        "run_at",
+        "rerun_of",
+        "adopt",
+        "expires_at",
+        "deadline_at",
+        "schedule",
+        "fire_at",
+    }
+)
+
+
+class Schedules:
+    """The schedules of one store."""
+
+    def __init__(self, database: Database, clock: Callable[[], int], jobs: Jobs, payloads: Payloads) -> None:
+        self._db = database
+        self._clock = clock
+        self._jobs = jobs
+        self._payloads = payloads
+
+    # Front doors
+
+    def put(
+        self,
+        name: str,
+        new: NewJob,
+        *,
+        trigger: Mapping[str, Any],
+        policy: Mapping[str, Any],
+        next_at: datetime | None,
+        decided_at: datetime,
+    ) -> bool:
+        """Add a schedule, or change the one of that name; return whether it is new. Its history stays."""
+        with self._db.writing():
+            now = self._clock()
+            known = self._db.row("SELECT 1 FROM schedules WHERE name = ?", (name,))
+            self._db.rows(
+                "INSERT INTO schedules (name, cluster, trigger, policy, job, payload, blobs, created_at, decided_at, "
+                "next_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (name) DO UPDATE SET "
+                "cluster = ?2, trigger = ?3, policy = ?4, job = ?5, payload = ?6, blobs = ?7, decided_at = ?9, "
+                "next_at = ?10, runs = 0, failures = 0, note = '', enabled = 1",
+                (
+                    name,
+                    new.cluster,
+                    json.dumps(trigger),
+                    json.dumps(policy),
+                    json.dumps(template(new)),
+                    new.payload,
+                    json.dumps(list(new.blobs)),
+                    now,
+                    to_us(decided_at),
+                    None if next_at is None else to_us(next_at),
+                ),
+            )
+            self._payloads.add(Payload(sha=new.payload, content=new.content))
+        return known is None
+
+    def remove(self, name: str) -> bool:
+        """Remove a schedule and the rows of its ticks; its jobs stay."""
+        with self._db.writing():
+            return self._db.row("DELETE FROM schedules WHERE name = ? RETURNING name", (name,)) is not None
+
+    def enable(
+        self, name: str, enabled: bool, *, next_at: datetime | None = None, decided_at: datetime | None = None
+    ) -> None:
+        """Pause a schedule, or let it go on from a moment."""
+        with self._db.writing():
+            if not enabled:
+                self._db.rows("UPDATE schedules SET enabled = 0, note = 'paused' WHERE name = ?", (name,))
+                return
+            assert decided_at is not None
+            self._db.rows(
+                "UPDATE schedules SET enabled = 1, note = '', failures = 0, decided_at = ?, next_at = ? WHERE name = ?",
+                (to_us(decided_at), None if next_at is None else to_us(next_at), name),
+            )
+
+    def get(self, name: str) -> ScheduleRecord | None:
+        """Return the schedule of a name, or None."""
+        row = self._db.row(f"SELECT {_COLUMNS} FROM schedules WHERE name = ?", (name,))  # noqa: S608
+        return _record(row) if row else None
+
+    def all(self) -> list[ScheduleRecord]:
+        """Return all schedules by name."""
+        return [_record(row) for row in self._db.rows(f"SELECT {_COLUMNS} FROM schedules ORDER BY name")]  # noqa: S608
+
+    def ticks(self, name: str, limit: int = 50) -> list[TickRecord]:
+        """Return what became of the newest moments of a schedule, newest first."""
+        sql = "SELECT fire_at, at, verdict, why, job FROM ticks WHERE schedule = ? ORDER BY fire_at DESC LIMIT ?"
+        return [
+            TickRecord(fire_at=from_us(fire_at), at=from_us(at), verdict=verdict, why=why, job=job)
+            for fire_at, at, verdict, why, job in self._db.rows(sql, (name, limit))
+        ]
+
+    # The service
+
+    def next_due(self, cluster: str) -> int | None:
+        """Return when (µs) the next tick of an enabled schedule is due, or None."""
+        row = self._db.row("SELECT min(next_at) FROM schedules WHERE cluster = ? AND enabled = 1", (cluster,))
+        return row[0] if row else None
+
+    def due(self, cluster: str, now: datetime, limit: int = 1_000) -> list[ScheduleRecord]:
+        """Return the enabled schedules with a tick up to ``now``, the longest due first."""
+        sql = (
+            f"SELECT {_COLUMNS} FROM schedules WHERE cluster = ? AND enabled = 1 AND next_at <= ? "  # noqa: S608
+            "ORDER BY next_at LIMIT ?"
+        )
+        return [_record(row) for row in self._db.rows(sql, (cluster, to_us(now), limit))]
+
+    def waiting(self, cluster: str) -> list[tuple[str, datetime]]:
+        """Return the ticks that wait for the run before them to end: (schedule, moment), oldest first."""
+        sql = (
+            "SELECT schedule, fire_at FROM ticks JOIN schedules ON name = schedule "
+            "WHERE verdict = 'waiting' AND cluster = ? ORDER BY fire_at"
+        )
+        return [(name, from_us(at)) for name, at in self._db.rows(sql, (cluster,))]
+
+    def live(self, name: str) -> list[str]:
+        """Return the jobs of a schedule that have not ended, oldest first."""
+        sql = "SELECT id FROM jobs WHERE schedule = ? AND finished_at IS NULL ORDER BY seq"
+        return [str(row[0]) for row in self._db.rows(sql, (name,))]
+
+    def fire(
+        self, schedule: ScheduleRecord, fire_at: datetime, run_at: datetime, why: str, *, deadline: float | None = None
+    ) -> str | None:
+        """Start the run of a moment, once: None if it has a job already. Call inside a transaction.
+
+        ``deadline`` is in seconds from ``run_at`` on.
+        """
+        if not self.settle(schedule.name, fire_at, "fired", why):
+            return None
+        said = {**schedule.job, "priority": Priority(schedule.job["priority"]), "tags": tuple(schedule.job["tags"])}
+        job = self._jobs.insert(
+            replace(
+                NewJob(**said, cluster=schedule.cluster, payload=schedule.payload, blobs=schedule.blobs),
+                schedule=schedule.name,
+                fire_at=fire_at,
+                run_at=run_at,
+                deadline_at=None if deadline is None else run_at + timedelta(seconds=deadline),
+                who=f"schedule {schedule.name}",
+            )
+        )
+        self._db.rows(
+            "UPDATE ticks SET job = ? WHERE schedule = ? AND fire_at = ?", (job, schedule.name, to_us(fire_at))
+        )
+        self._db.rows("UPDATE schedules SET runs = runs + 1 WHERE name = ?", (schedule.name,))
+        return job
+
+    def settle(self, name: str, fire_at: datetime, verdict: str, why: str) -> bool:
+        """Write down what becomes of a moment, once; False if that is so already. Call inside a transaction.
+
+        One that was waiting may be settled later.
+        """
+        row = self._db.row(
+            "INSERT INTO ticks (schedule, fire_at, at, verdict, why) VALUES (?1, ?2, ?3, ?4, ?5) "
+            "ON CONFLICT (schedule, fire_at) DO UPDATE SET at = ?3, verdict = ?4, why = ?5 WHERE verdict = 'waiting' "
+            "RETURNING fire_at",
+            (name, to_us(fire_at), self._clock(), verdict, why),
+        )
+        return row is not None
+
+    def decided(self, name: str, until: datetime, next_at: datetime | None, note: str | None = None) -> None:
+        """Write down how far a schedule is decided, and its next tick; call inside `Tasks.fenced`."""
+        self._db.rows(
+            "UPDATE schedules SET decided_at = ?2, next_at = ?3, note = coalesce(?4, note), "
+            "enabled = CASE WHEN ?3 IS NULL THEN 0 ELSE enabled END WHERE name = ?1",
+            (name, to_us(until), None if next_at is None else to_us(next_at), note),
+        )
+        self._db.rows(
+            "DELETE FROM ticks WHERE schedule = ?1 AND verdict <> 'waiting' AND fire_at < "
+            "(SELECT fire_at FROM ticks WHERE schedule = ?1 ORDER BY fire_at DESC LIMIT 1 OFFSET ?2)",
+            (name, TICKS_KEPT),
+        )
+
+    def pause(self, name: str, why: str) -> None:
+        """Pause a schedule and say why; call inside `Tasks.fenced`."""
+        self._db.rows("UPDATE schedules SET enabled = 0, note = ? WHERE name = ?", (why, name))
+
+
+def _record(row: Row) -> ScheduleRecord:
+    (name, cluster, trigger, policy, job, payload, blobs, enabled, note, created_at, decided_at, next_at, runs,
+     failures) = row  # fmt: skip
+    return ScheduleRecord(
+        name=name,
+        cluster=cluster,
+        trigger=json.loads(trigger),
+        policy=json.loads(policy),
+        job=json.loads(job),
+        payload=payload,
+        blobs=tuple(json.loads(blobs)),
+        enabled=bool(enabled),
+        note=note,
+        created_at=from_us(created_at),
+        decided_at=from_us(decided_at),
+        next_at=None if next_at is None else from_us(next_at),
+        runs=runs,
+        failures=failures,
+    )

@@ -1,0 +1,390 @@
+"""Schedules that fire: each moment once, whoever fires it, however late; a clock of the tests' own."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jobnb import JobManager
+from jobnb.errors import LeaseLost, UnknownName, UsageProblem
+from jobnb.job import Status
+from jobnb.service.planner import Planner
+from jobnb.store import Store
+from jobnb.store.jobs import from_us, to_us
+from jobnb.timetable import Schedule
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+class Clock:
+    """The wall clock of a store; moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = to_us(NOON)
+
+    def __call__(self) -> int:
+        return self.now
+
+    def move(self, **length: float) -> None:
+        self.now += int(timedelta(**length).total_seconds() * 1e6)
+
+
+class World:
+    """A store with a clock of its own, and as many services as wanted."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock = Clock()
+        self.home = home
+        self.manager = JobManager(home=home)
+        self.store = self.manager._store = Store(home, clock=self.clock)
+        monkeypatch.setattr(self.manager, "ensure_service", lambda: None)
+        self.planner = self.service()
+
+    def service(self, seconds: float = 1e9) -> Planner:
+        """Return the planner of a service that has just taken over."""
+        store = Store(self.home, clock=self.clock)
+        lease = store.leases.take("local", f"service {random.random()}", seconds, {})
+        assert lease is not None
+        return Planner(store=store, keeper=SimpleNamespace(lease=lease))  # type: ignore[arg-type]
+
+    def step(self, planner: Planner | None = None) -> bool:
+        planner = planner or self.planner
+        return planner.step(planner.store.version())
+
+    def end(self, job: str, status: Status = Status.COMPLETED) -> None:
+        lease = self.planner.keeper.lease
+        with self.store.tasks.fenced(lease):
+            self.store.tasks.start_job(job)
+            self.store.tasks.finish(job, status)
+
+    def fired(self, schedule: Schedule) -> list[str]:
+        return [f"{t.fire_at:%H:%M} {t.verdict}" for t in reversed(schedule.ticks(1000))]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path / "home", monkeypatch)
+
+
+def test_a_run_is_a_job_that_knows_its_moment(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",), priority="high", tags=["nightly"], timeout=60)
+    assert schedule.next_run == NOON + timedelta(hours=1)
+    assert not world.step()
+    world.clock.move(hours=1, seconds=1)
+    assert world.step()
+    assert not world.step()
+    (job,) = schedule.jobs()
+    record = job.record
+    assert (record.schedule, record.fire_at) == ("beat", NOON + timedelta(hours=1))
+    assert (record.name, record.priority.value, record.tags, record.options["timeout"]) == (
+        "beat",
+        "high",
+        ("nightly",),
+        60,
+    )
+    assert record.status is Status.QUEUED
+    assert [event.who for event in job.events] == ["schedule beat"]
+    assert schedule.next_run == NOON + timedelta(hours=2)
+    assert schedule.runs == 1
+
+
+def test_the_service_stays_while_a_schedule_is_enabled(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",))
+    assert not world.store.tasks.leave_if_idle(world.planner.keeper.lease)
+    schedule.pause()
+    assert world.store.tasks.leave_if_idle(world.planner.keeper.lease)
+
+
+def test_overlap_skip(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",))
+    for _ in range(2):
+        world.clock.move(hours=1)
+        world.step()
+    assert world.fired(schedule) == ["13:00 fired", "14:00 skipped"]
+    first = schedule.jobs()[0]
+    assert first.id in schedule.ticks()[0].why
+    world.end(first.id)
+    world.clock.move(hours=1)
+    assert world.step()
+
+
+def test_overlap_queue(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",), overlap="queue")
+    for _ in range(3):
+        world.clock.move(hours=1)
+        world.step()
+    assert world.fired(schedule) == ["13:00 fired", "14:00 waiting", "15:00 waiting"]
+    for expected in (["13:00 fired", "14:00 fired", "15:00 waiting"], ["13:00 fired", "14:00 fired", "15:00 fired"]):
+        (live,) = world.store.schedules.live("beat")
+        world.end(live)
+        assert world.step()
+        assert world.fired(schedule) == expected
+    assert [job.record.fire_at for job in schedule.jobs()] == [NOON + timedelta(hours=h) for h in (3, 2, 1)]
+
+
+def test_overlap_queue_is_kept_by_the_next_service(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",), overlap="queue")
+    for _ in range(2):
+        world.clock.move(hours=1)
+        world.step()
+    world.end(schedule.jobs()[0].id)
+    world.planner.store.leases.release(world.planner.keeper.lease)
+    assert world.step(world.service())
+    assert world.fired(schedule) == ["13:00 fired", "14:00 fired"]
+
+
+def test_overlap_cancel_previous(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",), overlap="cancel_previous")
+    for _ in range(2):
+        world.clock.move(hours=1)
+        world.step()
+    newest, former = schedule.jobs()
+    assert (newest.status, former.status) == (Status.QUEUED, Status.CANCELLED)
+    assert former.record.cancelled_by == "schedule beat"
+
+
+def test_after_so_many_runs_it_is_over(world: World) -> None:
+    schedule = world.manager.schedule(
+        "beat", len, "1h", args=("abc",), max_runs=2, missed="all", overlap="cancel_previous"
+    )
+    world.clock.move(hours=5)
+    world.step()
+    assert world.fired(schedule) == ["13:00 fired", "14:00 fired"]
+    assert not schedule.enabled
+    assert schedule.next_run is None
+    assert "over after 2 runs" in schedule.note
+
+
+def test_failures_in_a_row_pause_it_until_somebody_resumes(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",), pause_after=2)
+    for status in (Status.FAILED, Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.FAILED):
+        assert schedule.enabled
+        world.clock.move(hours=1)
+        assert world.step()
+        world.end(schedule.jobs()[0].id, status)
+    assert not schedule.enabled
+    assert schedule.note == "paused after 2 failures in a row"
+    world.clock.move(hours=3)
+    assert not world.step()
+    schedule.resume()
+    assert schedule.failures == 0
+    world.clock.move(hours=1)
+    assert world.step()
+    assert "skipped" not in " ".join(world.fired(schedule))
+
+
+def test_paused_it_lets_its_moments_go(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",), missed="all")
+    schedule.pause()
+    world.clock.move(hours=3)
+    assert not world.step()
+    assert schedule.run().record.status is Status.QUEUED
+    schedule.resume()
+    world.clock.move(hours=1)
+    world.step()
+    assert [t.verdict for t in schedule.ticks()] == ["skipped", "fired"]
+    assert schedule.ticks()[1].why == "run by hand"
+
+
+def test_jitter_puts_a_run_off(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",), jitter="10m", deadline="1h")
+    world.clock.move(hours=1)
+    assert world.step()
+    record = schedule.jobs()[0].record
+    assert record.run_at is not None
+    assert NOON + timedelta(hours=1) <= record.run_at < NOON + timedelta(hours=1, minutes=10)
+    assert record.deadline_at == record.run_at + timedelta(hours=1)
+
+
+def test_changed_it_goes_by_the_new_rule(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",))
+    world.clock.move(minutes=30)
+    world.manager.schedule("beat", len, "15m", args=("other",))
+    world.clock.move(minutes=15)
+    assert world.step()
+    assert world.fired(schedule) == ["12:45 fired"]
+    assert len(world.manager.schedules()) == 1
+
+
+def test_one_that_is_changed_while_it_fires_is_looked_at_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",))
+    world.clock.move(hours=1)
+    stale = world.store.schedules.due("local", from_us(world.clock()))
+    schedule.pause()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.planner.store.schedules, "due", lambda *_: stale)
+        world.planner._next, world.planner._seen = 0, world.planner.store.version()
+        assert not world.step()
+    assert schedule.ticks() == []
+
+
+def test_a_job_that_ran_can_be_scheduled(world: World) -> None:
+    job = world.manager.submit(len, ("abc",))
+    schedule = world.manager.schedule("again", job, "0 8 * * *", tz="America/New_York")
+    world.clock.move(hours=2)
+    assert world.step()
+    assert schedule.jobs()[0].record.payload == job.record.payload
+
+
+def test_removed_its_jobs_stay(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",))
+    world.clock.move(hours=1)
+    world.step()
+    (job,) = schedule.jobs()
+    schedule.remove()
+    assert job.record.schedule == "beat"
+    with pytest.raises(UnknownName, match="beat"):
+        schedule.pause()
+
+
+def test_the_work_of_a_schedule_is_not_vacuumed(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("x" * 100_000,))
+    world.store.dead_letters.vacuum()
+    world.clock.move(hours=1)
+    world.step()
+    assert world.store.payloads.get(schedule.jobs()[0].record.payload)
+
+
+def test_out_of_the_calendar_it_says_so_and_guesses_nothing(world: World) -> None:
+    from jobnb.triggers.market import Market
+
+    world.clock.now = to_us(datetime(2049, 12, 31, 3, tzinfo=UTC))
+    schedule = world.manager.schedule("late", len, Market("XHKG").close(), args=("abc",))
+    world.clock.move(days=1)
+    assert not world.step()
+    assert not schedule.enabled
+    assert schedule.note.startswith("OUT_OF_CALENDAR: the holidays of XHKG in 2050")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"run_at": "5m"}, "run_at is not for a schedule"),
+        ({"unique": "x"}, "overlap"),
+        ({"overlpa": "skip"}, "Did you mean 'overlap'"),
+        ({"missed": "some"}, "missed"),
+        ({"end": datetime(2020, 1, 1, tzinfo=UTC)}, "does not come any more"),
+    ],
+)
+def test_what_is_said_wrongly_changes_nothing(world: World, said: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageProblem, match=words):
+        world.manager.schedule("beat", len, "1h", args=("abc",), **said)
+    assert len(world.manager.schedules()) == 0
+
+
+def test_what_cannot_be_scheduled(world: World) -> None:
+    for target, when in ((3, "1h"), (len, "soon"), (len, "2020-01-01T00:00")):
+        with pytest.raises(UsageProblem):
+            world.manager.schedule("beat", target, when)  # type: ignore[arg-type]
+    with pytest.raises(UsageProblem, match="name"):
+        world.manager.schedule("", len, "1h")
+
+
+def test_a_list_of_them(world: World) -> None:
+    world.manager.schedule("<b>", len, "1h", args=("abc",))
+    world.manager.schedule("later", len, "0 8 * * 1-5", args=("abc",), tz="Europe/Berlin").pause()
+    listed = world.manager.schedules()
+    assert "0 8 * * 1-5 Europe/Berlin" in repr(listed)
+    assert "paused" in repr(listed)
+    assert "&lt;b&gt;" in listed._repr_html_()
+    assert "<b>" not in listed._repr_html_()
+
+
+def test_suspended_for_eight_hours_and_set_back_by_one(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",), overlap="cancel_previous")
+    world.clock.move(hours=8, minutes=5)
+    world.step()
+    assert world.fired(schedule) == [f"{h}:00 coalesced" for h in range(13, 20)] + ["20:00 fired"]
+    world.clock.move(hours=-1)
+    assert not world.step()
+    world.clock.move(hours=2)
+    world.step()
+    assert world.fired(schedule)[-1] == "21:00 fired"
+    assert len(schedule.jobs()) == 2
+
+
+def test_ten_services_fire_each_moment_of_a_month_once(world: World) -> None:
+    """Services that come, are killed before any of their writes, and come back to life; by hand with 200 schedules."""
+    drawn = random.Random(7)
+    for i in range(int(os.environ.get("JOBNB_SCHEDULES", "30"))):
+        when = drawn.choice(["24h", "0 9 * * *", "30 17 * * 1-5", "36h"])
+        policy = {"missed": drawn.choice(["all", "coalesce", "skip"]), "overlap": "cancel_previous"}
+        world.manager.schedule(f"s{i}", len, when, args=("abc",), **policy)
+    world.planner.store.leases.release(world.planner.keeper.lease)
+    services = [world.service(seconds=2 * 3600)]
+    while world.clock() < to_us(NOON + timedelta(days=30)):
+        world.clock.move(hours=drawn.choice([1, 3, 9]))
+        for planner in drawn.sample(services, len(services)):
+            lost = _step_or_die(world, planner, drawn)
+            if lost and len(services) < 10:
+                services.append(world.service(seconds=2 * 3600))
+        if len(services) == 10:
+            services = services[-3:]
+    # The last one decides what is left.
+    world.clock.move(hours=3)
+    world.step(world.service(seconds=2 * 3600))
+    until = from_us(world.clock())
+    for schedule in world.manager.schedules():
+        rows = schedule.ticks(1000)
+        assert [row.fire_at for row in reversed(rows)] == _moments(schedule, until)
+        jobs = Counter(row.job for row in rows if row.verdict == "fired")
+        assert set(jobs.values()) <= {1}
+        assert "" not in jobs
+        assert schedule.runs == sum(jobs.values())
+    assert world.store.database.row("PRAGMA integrity_check") == ("ok",)
+
+
+def _step_or_die(world: World, planner: Planner, drawn: random.Random) -> bool:
+    """Let a service step; now and then it dies before one of its writes. Return whether it is in charge no more."""
+    try:
+        planner.keeper.lease = planner.store.leases.renew(planner.keeper.lease, 2 * 3600, {})
+        if drawn.random() < 0.2:
+            with _dying(planner, drawn.randrange(1, 40)):
+                world.step(planner)
+        else:
+            world.step(planner)
+    except (LeaseLost, _Killed):
+        return planner.store.leases.get("local") is None or not planner.store.leases.get("local").live(world.clock())  # type: ignore[union-attr]
+    return False
+
+
+class _Killed(BaseException):
+    pass
+
+
+class _dying:
+    def __init__(self, planner: Planner, writes: int) -> None:
+        self._schedules = planner.store.schedules
+        self._left = writes
+        self._settle: Callable[..., bool] = self._schedules.settle
+
+    def __enter__(self) -> None:
+        def settle(*args: Any) -> bool:
+            self._left -= 1
+            if self._left <= 0:
+                raise _Killed
+            return self._settle(*args)
+
+        self._schedules.settle = settle  # type: ignore[method-assign]
+
+    def __exit__(self, *_: object) -> None:
+        self._schedules.settle = self._settle  # type: ignore[method-assign]
+
+
+def _moments(schedule: Schedule, until: datetime) -> list[datetime]:
+    from jobnb.triggers import described
+
+    trigger = described.trigger(dict(schedule.record.trigger))
+    found, at = [], trigger.after(NOON)
+    while at is not None and at <= until:
+        found.append(at)
+        at = trigger.after(at)
+    return found
