@@ -85,7 +85,7 @@ def _option_words(
     if command.name == "dlq":
         what = next((w for w in said if w in DEAD_LETTER_WORDS), "")
         return [*(_dead_words() if what else DEAD_LETTER_WORDS), *flags]
-    if command.name in ("show", "wait", "cancel", "finish", "logs", "result", "retry", "rerun"):
+    if command.name in ("show", "wait", "cancel", "finish", "logs", "result", "report", "retry", "rerun"):
         return [*_job_words(space), *flags]
     return flags
 

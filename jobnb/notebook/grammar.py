@@ -161,6 +161,11 @@ COMMANDS: Mapping[str, Command] = {
             name="result", usage="[ID] [--timeout 5m] [--partial]", help="wait for a job and return its value",
             flags=(_TIMEOUT, Flag(name="--partial", bare=True), _OUT), most=1,
         ),
+        Command(
+            name="report", usage="[ID] FILE.html [--timeout 5m] [--partial]",
+            help="write a tear sheet: one HTML file, complete in itself",
+            flags=(_TIMEOUT, Flag(name="--partial", bare=True)), most=2,
+        ),
         Command(name="retry", usage="[ID]", help="run a failed job again", flags=(_OUT,), most=1),
         Command(
             name="rerun", usage="[ID] [--priority high …]", help="submit the same work again", flags=(*_JOB, _OUT),

@@ -48,7 +48,7 @@ class JobMagics(Magics):
         %job wait ID --timeout 5m            %job retry ID
         %job cancel ID                       %job rerun ID --priority high
         %job finish ID                       %job status
-        %job panel
+        %job panel                           %job report ID report.html
         %job dlq                             %job connect tcp://host:8786
         %job dlq retry ID                    %job dlq purge ID
 
@@ -287,6 +287,22 @@ class JobMagics(Magics):
         for name in out:
             self._space[name] = value
         return None if out else value
+
+    def _report(self, said: grammar.Parsed) -> object:
+        from pathlib import Path
+
+        from jobnb.notebook import waiting
+        from jobnb.notebook.outputs import Text
+
+        path = said.words[-1] if said.words else ""
+        # A name with neither a folder nor an ending is rather the job, and the file was forgotten.
+        if not Path(path).suffix and "/" not in path:
+            raise UsageProblem(f"%job report needs a file, such as: %job report {path or 'ID'} report.html")
+        job = self._find(said.words[0]) if len(said.words) > 1 else self._last()
+        partial = bool(said.flags.get("partial"))
+        if not partial:
+            waiting.wait(self._manager, [job], timeout=self._timeout(said), draw=False)
+        return Text(str(self._manager.report(job.id, path, partial=partial)))
 
     def _dlq(self, said: grammar.Parsed) -> object:
         from jobnb.job import utcnow

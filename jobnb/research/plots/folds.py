@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from jobnb.errors import UsageProblem
 from jobnb.research.course import clock, course
@@ -130,6 +131,6 @@ def _distribution(axes: Axes, result: CrossValidationResult, inks: Inks) -> None
         axes.axvline(float(np.median(values)), color=inks.ink, linewidth=0.9, linestyle=(0, (3, 2)))
     axes.axvline(0.0, color=inks.soft, linewidth=0.8)
     look.dress(axes, inks, f"{result.objective.replace('_', ' ')} of the paths, dashed their median")
-    look.few(axes.yaxis, 4)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     if result.objective in PERCENT:
         look.percents(axes.xaxis)

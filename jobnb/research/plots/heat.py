@@ -48,4 +48,4 @@ def heat_figure(heat: Heatmap, *, inks: Inks = NEUTRAL) -> Picture:
 
 def short(value: object) -> str:
     """Return a parameter's value as a tick shows it."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}".replace("-", "−") if isinstance(value, float) else str(value)

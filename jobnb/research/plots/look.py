@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: A line across a page has no more points than that: the rest would fall on the same pixels.
 POINTS = 1200
+#: Bytes from which on a picture in a notebook gets a palette.
+HEAVY = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,18 @@ class Picture(Figure):
         out = io.BytesIO()
         self.savefig(out, format="png", dpi=2 * self.dpi, facecolor="none")
         wide, tall = self.get_size_inches() * self.dpi
-        return out.getvalue(), {"width": round(wide), "height": round(tall)}
+        return small(out.getvalue()), {"width": round(wide), "height": round(tall)}
+
+
+def small(png: bytes) -> bytes:
+    """Return a picture that a saved notebook can carry: a large one with a palette of 256 colours."""
+    if len(png) <= HEAVY:
+        return png
+    from PIL import Image  # matplotlib brings it
+
+    out = io.BytesIO()
+    Image.open(io.BytesIO(png)).quantize(256, method=Image.Quantize.FASTOCTREE).save(out, "png", optimize=True)
+    return min(png, out.getvalue(), key=len)
 
 
 def plain(text: object) -> str:

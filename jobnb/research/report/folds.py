@@ -69,7 +69,8 @@ def _tiles(result: FoldsResult) -> Html:
         kind = parts.sign(value) if side == "outside" else ""
         items.append((f"{goal} {label}", number(result.objective, value), "median of the folds", kind))
     if not math.isnan(result.efficiency):
-        items.append(("efficiency", percent(result.efficiency, 0), "of the growth in sample", ""))
+        kept = percent(result.efficiency, 0) if result.efficiency > 0 else "none"
+        items.append(("efficiency", kept, "of the growth in sample", ""))
     if not math.isnan(result.rank_correlation):
         text = f"{result.rank_correlation:.2f}".replace("-", "−")
         items.append(("rank correlation", text, "of trials, in and out", ""))
@@ -109,7 +110,7 @@ def _paths(result: Any) -> list[Html]:
         [parts.words(name), *(number(name, float(frame[name].quantile(share))) for share, _ in shares)]
         for name in names
     ]
-    said = [section("Paths", picture, *(parts.esc(line) for line in result._lines))]
+    said = [section("Paths", picture, note=result._lines[0] if result._lines else "")]
     if len(frame) > 1:
         title = f"Distribution over {len(frame):,} paths"
         said.append(section(title, table(["", *(label for _, label in shares)], rows)))
@@ -144,7 +145,9 @@ def _table(result: FoldsResult) -> Html:
 
 def _stability(result: FoldsResult) -> Html:
     rows = []
-    for name, row in result.stability.iterrows():
+    frame = result.stability
+    # Not row by row, which would make one type of all columns.
+    for name, row in zip(frame.index, frame.to_dict("records"), strict=True):
         cells: list[object] = [name, f"{row['values']:,}", parts.short(row["mode"])]
         cells += [percent(float(row[key]), 0) for key in ("mode_share", "changed")]
         cells += [number("", float(row[key])) for key in ("mean", "std", "min", "max")]

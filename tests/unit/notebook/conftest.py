@@ -104,6 +104,10 @@ class FakeManager:
     def result(self, job_id, timeout=None, *, partial=False):
         return self.values[job_id]
 
+    def report(self, job_id, path, timeout=None, *, partial=False):
+        self.calls.append(("report", job_id, path, partial))
+        return f"/here/{path}"
+
     def cancel(self, job_id):
         self.calls.append(("cancel", job_id))
         if self.rows[job_id].status.final:

@@ -38,6 +38,7 @@ def space(manager):
         ("%job submit f(1) --pri", "--pri", ["--priority"]),
         ("%job list --status fa", "fa", ["failed"]),
         ("%job show ov", "ov", ["overnight"]),
+        ("%job report ov", "ov", ["overnight"]),
         ("%job cancel b", "b", ["bt"]),
         ("%job show 01", "01", ["01aabbcc"]),
         ("%%job --na", "--na", ["--name"]),

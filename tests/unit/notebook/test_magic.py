@@ -431,3 +431,16 @@ def test_the_magic_draws_once(shell, space, manager, monkeypatch):
     for cell, count in (("%job submit f(1)", 1), ("x = %job submit f(2)\nx", 2), ("x", 3), ("%job show", 4), ("1", 4)):
         shell.run_cell(cell, store_history=True)
         assert len(drawn) == count
+
+
+def test_report(shell, space, manager):
+    first, last = (manager.put(name=name, status=Status.COMPLETED) for name in ("first", "last"))
+    space["_job"], space["one"] = last, first
+    assert str(shell.run_line_magic("job", "report x.html")) == "/here/x.html"
+    shell.run_line_magic("job", "report one out/x --partial")
+    assert manager.asked("report") == [("report", last.id, "x.html", False), ("report", first.id, "out/x", True)]
+    for line in ("report", "report one"):
+        with pytest.raises(UsageError, match="needs a file, such as: %job report"):
+            shell.run_line_magic("job", line)
+    with pytest.raises(UsageError, match=r"does not take 'c\.html'"):
+        shell.run_line_magic("job", "report a b c.html")

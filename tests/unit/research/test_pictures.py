@@ -252,6 +252,17 @@ def test_pictures_show_themselves_without_pyplot(result):
     assert image[0, 0, 3] == 0.0
 
 
+def test_a_picture_of_many_lines_is_small_enough_for_a_notebook(search):
+    found = search({"fast": range(2, 12), "slow": range(10, 60, 2), "bound": [0.0, 0.3, 0.6, 1.0]})
+    figure = found.plot_parallel()
+    whole = io.BytesIO()
+    figure.savefig(whole, format="png", dpi=2 * figure.dpi, facecolor="none")
+    data, _ = figure._repr_png_()
+    assert len(data) < 500_000 < len(whole.getvalue())
+    image = mpl.image.imread(io.BytesIO(data))
+    assert image[0, 0, 3] == 0.0
+
+
 def test_names_with_dollars_are_no_formulas(google):
     class Odd(Cross):
         name = "$x^$ \\frac{"
