@@ -342,7 +342,8 @@ def optimize(
         The folds, as an object: one of the three, or any with scikit-learn's ``split``; ``method`` then says how to
         search in each of them.
     **engine
-        Engine options, and fixed parameters of the strategy.
+        Engine options, and fixed parameters of the strategy; one that is called as a setting of the folds (``horizon``)
+        goes into the space, as a single value.
 
     Returns
     -------
