@@ -87,6 +87,21 @@ def _counted(value: Any) -> dict[str, int] | None:
     return None
 
 
+def item_seeder() -> Callable[[int], None]:
+    """Return a function that seeds the global random generators for an item of the running job, by its number.
+
+    So an item draws the same numbers whichever task it is in: how a job is cut depends on how fast it was.
+    """
+    from jobnb.worker.context import current
+    from jobnb.worker.surroundings import seed_random
+
+    here = current()
+    if here is None or here.seed is None:
+        return lambda number: None
+    first = here.seed - here.start
+    return lambda number: seed_random((first + number) % 2**32)
+
+
 #: A part keeps the tracebacks of its first failed items: of ten thousand failures few are read.
 TRACEBACKS_KEPT = 20
 
@@ -142,9 +157,11 @@ class MapWork:
         ends = None if budget is None else time.monotonic() + budget
         values: list[Any] = []
         failed = 0
+        seed = item_seeder()
         for i in range(start, stop):
             if values and ends is not None and time.monotonic() >= ends:
                 break
+            seed(i)
             try:
                 value = call(self.fn, (self.items[i],), {})
             except Exception as error:

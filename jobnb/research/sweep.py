@@ -32,7 +32,7 @@ from jobnb.research.space import ParameterSpace
 from jobnb.research.strategy import Strategy, maker
 from jobnb.research.tpe import Past
 from jobnb.research.tracks import EquityTracks, TargetTracks
-from jobnb.work import Part, Report
+from jobnb.work import Part, Report, item_seeder
 
 Floats = npt.NDArray[np.float64]
 
@@ -210,14 +210,9 @@ class SweepWork:
 
 def seeded(trials: Iterable[Mapping[str, object]], first: int) -> Iterator[Mapping[str, object]]:
     """Yield trials, the global random generators seeded for each by its number, so that its task does not matter."""
-    from jobnb.worker.context import current
-    from jobnb.worker.surroundings import seed_random
-
-    here = current()
-    seed = None if here is None or here.seed is None else here.seed - here.start
+    seed = item_seeder()
     for number, params in enumerate(trials, first):
-        if seed is not None:
-            seed_random((seed + number) % 2**32)
+        seed(number)
         yield params
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import random
 import threading
 
 import cloudpickle
@@ -10,6 +11,7 @@ import pytest
 from jobnb import work as jobnb_work
 from jobnb.retry import GiveUp, RetryLater
 from jobnb.work import CallWork, ExecutorCall, Failed, Hooked, MapWork, load_call, load_map
+from jobnb.worker import context
 
 
 def nothing(done: int) -> None:
@@ -183,3 +185,27 @@ def test_an_executor_gets_params_and_a_progress_callback(run_sync: bool) -> None
 
     call = ExecutorCall(executor=executor if run_sync else later, run_sync=run_sync)
     assert load_call([CallWork(fn=call, args=({"x": 3},)).run(0, 1, None, nothing).result]) == 3
+
+
+def draw(_: int) -> float:
+    return random.random()
+
+
+def drawn(start: int, stop: int, seed: int) -> list[float]:
+    """Run a span of a map as the child does: the seed of its task is that of the job plus the span's first item."""
+    about = {"job": "j", "name": "n", "task": 0, "attempt": 1, "seed": seed + start, "start": start, "stop": stop}
+    state = random.getstate()
+    context.enter(context.JobContext(about, context.Meter(lambda message: None), lambda message: None))
+    try:
+        part = MapWork(fn=draw, items=range(10)).run(start, stop, None, nothing)
+    finally:
+        context.enter(None)
+        random.setstate(state)
+    return load_map([part.result])
+
+
+def test_an_item_draws_the_same_numbers_however_the_job_is_cut() -> None:
+    whole = drawn(0, 10, seed=7)
+    assert [*drawn(0, 3, seed=7), *drawn(3, 9, seed=7), *drawn(9, 10, seed=7)] == whole
+    assert len(set(whole)) == 10
+    assert drawn(0, 10, seed=8) != whole
