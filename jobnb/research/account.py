@@ -69,6 +69,7 @@ class Account:
 def step(
     strategy: Strategy,
     bars: Bars,
+    prices: tuple[Floats, Floats, Floats, Floats, Floats],
     shift: int,
     terms: Floats,
     limits: Floats,
@@ -81,7 +82,7 @@ def step(
     ----------
     strategy : Strategy
     bars : Bars
-    shift, terms, limits
+    prices, shift, terms, limits
         See `orders.walk`.
     capital, most : float
         Money at the start; largest target.
@@ -94,7 +95,6 @@ def step(
     from jobnb.research import measure, orders
 
     n = len(bars)
-    prices = (bars.open, bars.high, bars.low, bars.close, bars.days)
     target = np.zeros(n)
     turns = np.full(2, n, dtype=np.int64)
     state, tally, equity = np.empty(orders.STATE), np.empty(measure.TALLY), np.empty(n)

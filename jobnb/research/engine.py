@@ -72,7 +72,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from jobnb.errors import UsageProblem
-from jobnb.research.limits import Orders, limits
+from jobnb.research.limits import Orders, common, limits
 from jobnb.research.metrics import METRICS
 from jobnb.research.options import MAX_LEVERAGE, EngineOptions
 from jobnb.research.stops import STOPS
@@ -96,12 +96,16 @@ class Ran(NamedTuple):
     equity: Floats
 
 
-def path_dependent(strategy: type[Strategy]) -> bool:
-    """Say whether a strategy has stops of its own, or says its targets bar by bar."""
+def has_stops(strategy: type[Strategy]) -> bool:
+    """Say whether a strategy has stops of its own, declared or by ``stops``."""
     from jobnb.research.strategy import Strategy as Plain
 
-    own = any(name in strategy.parameters for name in STOPS)
-    return own or strategy._stepped or strategy.stops is not Plain.stops
+    return any(name in strategy.parameters for name in STOPS) or strategy.stops is not Plain.stops
+
+
+def path_dependent(strategy: type[Strategy]) -> bool:
+    """Say whether a strategy has stops of its own, or says its targets bar by bar."""
+    return strategy._stepped or has_stops(strategy)
 
 
 def check_conventions(strategy: type[Strategy], options: EngineOptions) -> None:
@@ -137,6 +141,9 @@ class Evaluator:
         costs = (options.initial_capital, options.commission, options.slippage)
         per_year = bars.calendar.periods_per_year
         self._lots = None
+        # Of the classes seen: whether targets are all they need, and whether they have stops of their own.
+        self._plain: dict[type[Strategy], bool] = {}
+        self._own: dict[type[Strategy], bool] = {}
         #: Largest target, see `targets`.
         self.most = MAX_LEVERAGE
         if options.conventions == "backtesting.py":
@@ -166,9 +173,27 @@ class Evaluator:
         terms[orders.SIZING] = {"units": orders.IN_UNITS, "cash": orders.IN_CASH}.get(options.sizing, orders.FRACTION)
         return terms
 
+    @cached_property
+    def _common(self) -> Floats:
+        return common(self.options, self.bars)
+
+    @cached_property
+    def _prices(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        bars = self.bars
+        # Vendors adjust the four prices one by one: the range of a bar holds its open whatever they say.
+        high, low = np.maximum(bars.high, bars.open), np.minimum(bars.low, bars.open)
+        for array in (high, low):
+            array.flags.writeable = False
+        return bars.open, high, low, bars.close, bars.days
+
     def plain(self, strategy: type[Strategy]) -> bool:
-        """Say whether the runs of this strategy need nothing but targets."""
-        return not self.options.orders and not path_dependent(strategy)
+        """Say whether the runs of this strategy need nothing but targets; refuse what the conventions cannot do."""
+        known = self._plain.get(strategy)
+        if known is None:
+            check_conventions(strategy, self.options)
+            self._own[strategy] = has_stops(strategy)
+            known = self._plain[strategy] = not self.options.orders and not path_dependent(strategy)
+        return known
 
     def wants(self, strategy: Strategy) -> Wanted:
         """Ask a strategy what it wants at each bar.
@@ -178,18 +203,20 @@ class Evaluator:
         PositionsError, NextError, StopsError
             ``POSITIONS_ERROR``, ``NEXT_ERROR``, ``STOPS_ERROR``: what is wrong with it.
         """
-        check_conventions(type(strategy), self.options)
         bars = self.bars
-        said = None if self.plain(type(strategy)) else limits(strategy, self.options, bars)
+        said = None
+        if not self.plain(type(strategy)):
+            own = self._own[type(strategy)]
+            said = limits(strategy, self.options, bars, self._common) if own else self._common
         if strategy._stepped:
             from jobnb.research.account import step
 
             assert said is not None
             capital = self.options.initial_capital
-            asked = step(strategy, bars, self._shift, self._order_terms, said, capital, self.most)
-            return Orders(asked, said)
+            asked = step(strategy, bars, self._prices, self._shift, self._order_terms, said, capital, self.most)
+            return Orders(asked, said, said is self._common)
         row = targets(strategy.positions(bars), bars, strategy.name, self.most)
-        return row if said is None else Orders(row, said)
+        return row if said is None else Orders(row, said, said is self._common)
 
     def rows(self, block: Targets, rows: int, out: Floats, limits: Floats | None = None) -> None:
         """Write the metrics of the first ``rows`` rows of targets (with their stops and sizes) to ``out``."""
@@ -219,7 +246,7 @@ class Evaluator:
         from jobnb.research import orders
 
         bars = self.bars
-        prices = (bars.open, bars.high, bars.low, bars.close, bars.days, bars.day_end, bars.day_count)
+        prices = (*self._prices, bars.day_end, bars.day_count)
         money = (self.options.initial_capital, self._order_terms, bars.calendar.periods_per_year)
         return orders.evaluate(block, rows, limits, *prices, self._shift, *money, out, self._equity, fills)
 

@@ -20,7 +20,15 @@ logger = logging.getLogger(__name__)
 
 def compiled(fn: Callable[P, R]) -> Callable[P, R]:
     """Compile ``fn`` with numba at its first call, or load it from numba's disk cache."""
-    options = {"error_model": "numpy", "nogil": True}
+    return _compiled(fn, {"error_model": "numpy", "nogil": True})
+
+
+def inlined(fn: Callable[P, R]) -> Callable[P, R]:
+    """Compile ``fn`` into its callers: handing over arrays costs more than a small function does."""
+    return _compiled(fn, {"error_model": "numpy", "nogil": True, "forceinline": True})
+
+
+def _compiled(fn: Callable[P, R], options: dict[str, object]) -> Callable[P, R]:
     try:
         made = numba.njit(cache=True, **options)(fn)
     except RuntimeError as error:

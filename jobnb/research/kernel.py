@@ -167,23 +167,31 @@ def _row(
                         down = min(r, 0.0)
                         square_down += down * down
                 else:
-                    for k, x in enumerate(close[at:until]):
-                        equity = cash + units * x
-                        if equity >= peak:
-                            if at + k - peak_at > 1:
-                                longest = max(longest, time[at + k] - time[peak_at])
-                            peak = equity
-                            peak_at = at + k
-                            floor = peak * keep
-                        elif equity < floor:
-                            if equity <= 0.0:
-                                ruined = True
-                                until = at + k
-                                break
-                            floor = equity
-                            keep = equity / peak
-                        if day_end[at + k] == at + k:
-                            if at + k == first_end:
+                    first = at
+                    while first < until:
+                        # Day by day: only its last bar has a return.
+                        end = day_end[first]
+                        stop = min(end + 1, until)
+                        for k, x in enumerate(close[first:stop]):
+                            equity = cash + units * x
+                            if equity >= peak:
+                                if first + k - peak_at > 1:
+                                    longest = max(longest, time[first + k] - time[peak_at])
+                                peak = equity
+                                peak_at = first + k
+                                floor = peak * keep
+                            elif equity < floor:
+                                if equity <= 0.0:
+                                    ruined = True
+                                    until = first + k
+                                    break
+                                floor = equity
+                                keep = equity / peak
+                        if ruined:
+                            break
+                        if stop > end:
+                            equity = cash + units * close[end]
+                            if end == first_end:
                                 last = equity
                             r = equity / last - 1.0
                             last = equity
@@ -191,6 +199,7 @@ def _row(
                             square += r * r
                             down = min(r, 0.0)
                             square_down += down * down
+                        first = stop
                 held += until - at
                 if ruined:
                     # All is lost: the position is closed at this close, and nothing is traded any more.

@@ -37,10 +37,13 @@ class Orders:
     targets : array (n,)
     limits : array (4, 1) or (4, n)
         See `limits`.
+    shared : bool
+        Whether all runs of the evaluator have these limits.
     """
 
     targets: npt.NDArray[np.int8] | Floats
     limits: Floats
+    shared: bool = False
 
     def __getitem__(self, window: slice) -> Orders:
         return Orders(self.targets[window], self.limits if self.limits.shape[1] == 1 else self.limits[:, window])
@@ -50,8 +53,8 @@ class Orders:
 
     @property
     def nbytes(self) -> int:
-        """Memory of both."""
-        return self.targets.nbytes + self.limits.nbytes
+        """Memory of what is its own."""
+        return self.targets.nbytes + (0 if self.shared else self.limits.nbytes)
 
     @property
     def limits_each(self) -> Floats:
@@ -61,11 +64,11 @@ class Orders:
     @property
     def kind(self) -> str:
         """What rows of one block share."""
-        return f"{self.targets.dtype.char}{self.limits.shape[1]}"
+        return f"{self.targets.dtype.char}{self.limits.shape[1]}{self.shared}"
 
     def copy(self) -> Orders:
         """Return a copy of both."""
-        return Orders(self.targets.copy(), self.limits.copy())
+        return Orders(self.targets.copy(), self.limits if self.shared else self.limits.copy(), self.shared)
 
 
 class StopsError(UsageProblem):
@@ -74,10 +77,23 @@ class StopsError(UsageProblem):
     code = "STOPS_ERROR"
 
 
-def limits(strategy: Strategy, options: EngineOptions, bars: Bars) -> Floats:
+def common(options: EngineOptions, bars: Bars) -> Floats:
+    """Return the stops and the size that the engine options say, as `limits` does."""
+    return _stacked(
+        [*distances({name: getattr(options, name) for name in STOPS}, bars, "options").values()], options, bars
+    )
+
+
+def limits(strategy: Strategy, options: EngineOptions, bars: Bars, said: Floats) -> Floats:
     """Return the stops and the size of a run.
 
     What ``stops(bars)`` returns goes before a parameter of the strategy, and that before an engine option.
+
+    Parameters
+    ----------
+    strategy, options, bars
+    said : array
+        The `common` ones.
 
     Returns
     -------
@@ -89,10 +105,23 @@ def limits(strategy: Strategy, options: EngineOptions, bars: Bars) -> Floats:
     StopsError
         ``STOPS_ERROR``: an unknown name, or a value that is no distance.
     """
-    said: dict[str, object] = {name: getattr(options, name) for name in STOPS}
-    said.update({name: getattr(strategy, name) for name in STOPS if name in strategy.parameters})
-    given = checked(strategy.stops(bars), strategy.name)
-    rows = [*distances({**said, **given}, bars, strategy.name).values(), _size(options, bars)]
+    own = {name: getattr(strategy, name) for name in STOPS if name in strategy.parameters}
+    own.update(checked(strategy.stops(bars), strategy.name))
+    if not own:
+        return said
+    if all((type(value) is float and 0.0 < value < 1.0) or value is None for value in own.values()):
+        # What a sweep does for every run.
+        made = said.copy()
+        for i, name in enumerate(STOPS):
+            if name in own:
+                made[i] = np.nan if own[name] is None else own[name]
+        return made
+    found = distances(own, bars, strategy.name)
+    return _stacked([found.get(name, said[i]) for i, name in enumerate(STOPS)], options, bars)
+
+
+def _stacked(rows: list[Floats], options: EngineOptions, bars: Bars) -> Floats:
+    rows.append(_size(options, bars))
     if all(row.size == 1 for row in rows):
         return np.stack(rows)
     return np.stack([np.broadcast_to(row, (len(bars),)) for row in rows])

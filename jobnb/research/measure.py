@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research.jit import compiled
+from jobnb.research.jit import compiled, inlined
 from jobnb.research.metrics import METRICS
 
 Floats = npt.NDArray[np.float64]
@@ -49,7 +49,7 @@ FINAL = METRICS.index("final_equity")
 _NO_VARIANCE = 1e-12
 
 
-@compiled
+@inlined
 def clear(tally: Floats) -> None:
     """Set the counts of the trades to those of none."""
     tally[:] = 0.0
@@ -57,7 +57,7 @@ def clear(tally: Floats) -> None:
     tally[WORST_GAIN] = np.inf
 
 
-@compiled
+@inlined
 def count_trade(tally: Floats, pnl: float, put_in: float) -> None:
     """Count one trade by its profit after costs and the value put into it."""
     gain = pnl / put_in
@@ -72,7 +72,7 @@ def count_trade(tally: Floats, pnl: float, put_in: float) -> None:
     tally[RETURNED] += gain
 
 
-@compiled
+@inlined
 def log_fill(
     fills: Floats, made: int, bar: int, units: float, price: float, fee: float, cash: float, held: float
 ) -> int:
@@ -200,24 +200,37 @@ def measure(
     keep = 1.0
     floor = 0.0
     longest = 0.0
-    for i, value in enumerate(equity):
-        if value >= peak:
-            if i - peak_at > 1:
-                longest = max(longest, time[i] - time[peak_at])
-            peak = value
-            peak_at = i
-            floor = peak * keep
-        elif value < floor:
-            floor = value
-            keep = value / peak
-        # Where nothing is held there is nothing to divide.
-        if value != last and (daily or day_end[i] == i):
+    first = 0
+    while first < bars:
+        # In daily bars all at once, else day by day: only its last bar has a return.
+        end = bars - 1 if daily else day_end[first]
+        for k, value in enumerate(equity[first : end + 1]):
+            if value >= peak:
+                if first + k - peak_at > 1:
+                    longest = max(longest, time[first + k] - time[peak_at])
+                peak = value
+                peak_at = first + k
+                floor = peak * keep
+            elif value < floor:
+                floor = value
+                keep = value / peak
+            # Where nothing is held there is nothing to divide.
+            if daily and value != last:
+                r = value / last - 1.0
+                last = value
+                total += r
+                square += r * r
+                down = min(r, 0.0)
+                square_down += down * down
+        value = equity[end]
+        if value != last:
             r = value / last - 1.0
             last = value
             total += r
             square += r * r
             down = min(r, 0.0)
             square_down += down * down
+        first = end + 1
     if peak_at < bars - 1:
         longest = max(longest, time[bars - 1] - time[peak_at])
     settle(out, close, capital, equity[bars - 1], days, per_year, total, square, square_down, keep, longest, tally)

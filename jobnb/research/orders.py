@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research.jit import compiled
+from jobnb.research.jit import compiled, inlined
 from jobnb.research.kernel import turns_of
 from jobnb.research.measure import (
     BARS_HELD,
@@ -53,13 +53,13 @@ def begin(state: Floats, tally: Floats, capital: float) -> None:
     state[STOP : TRAIL + 1] = np.nan
 
 
-@compiled
+@inlined
 def _fee(units: float, price: float, terms: Floats) -> float:
     fee: float = max(terms[MINIMUM], terms[COMMISSION] * abs(units) * price + terms[PER_SHARE] * abs(units))
     return fee
 
 
-@compiled
+@inlined
 def _leave(bar: int, p: float, state: Floats, terms: Floats, tally: Floats, fills: Floats, made: int) -> int:
     """Close the whole position at the price ``p`` before slippage."""
     units = state[UNITS]
@@ -85,7 +85,7 @@ def _leave(bar: int, p: float, state: Floats, terms: Floats, tally: Floats, fill
     return made
 
 
-@compiled
+@inlined
 def _change(want: float, size: float, p: float, state: Floats, terms: Floats) -> float:
     """Return the units to buy (below 0: sell) to come to the target after costs; 0 for none."""
     units: float = state[UNITS]
@@ -117,7 +117,7 @@ def _change(want: float, size: float, p: float, state: Floats, terms: Floats) ->
     return change
 
 
-@compiled
+@inlined
 def _decide(
     want: float,
     bar: int,
@@ -167,7 +167,7 @@ def _decide(
     return log_fill(fills, made, bar, change, paid, fee, state[CASH], state[UNITS])
 
 
-@compiled
+@inlined
 def _charge(bar: int, close: Floats, time: Floats, state: Floats, terms: Floats) -> None:
     """Pay for what was borrowed over the time since the bar before: money, and shares sold short."""
     if bar > 0 and state[CHARGED] < bar:
@@ -176,7 +176,7 @@ def _charge(bar: int, close: Floats, time: Floats, state: Floats, terms: Floats)
         state[CHARGED] = bar
 
 
-@compiled
+@inlined
 def _hold(
     at: int,
     until: int,
@@ -194,56 +194,75 @@ def _hold(
 ) -> tuple[int, int]:
     """Hold the position from bar ``at`` on, at most until a stop is hit; return the first bar that is not done."""
     units = state[UNITS]
-    long = units > 0.0
+    side = 1.0 if units > 0.0 else -1.0
     stop = state[STOP]
     take = state[TAKE]
     top = state[TOP]
-    keep = 1.0 - state[TRAIL] if long else 1.0 + state[TRAIL]
+    keep = 1.0 - side * state[TRAIL]
     follows = state[TRAIL] == state[TRAIL]
     borrows = terms[BORROW] > 0.0
     cash = state[CASH]
-    for k in range(at, until):
-        if borrows:
-            _charge(k, close, time, state, terms)
-            cash = state[CASH]
-        first = opened[k]
-        level = stop
-        left = np.nan
-        if long:
-            if follows and not stop >= top * keep:
+    # Long and without debt nothing can be lost but all of it.
+    safe = units > 0.0 and cash >= 0.0 and not borrows
+    level = stop
+    # Views from 0 on: an index that might be negative is looked at each time.
+    highs, lows, closes, worths = high[at:until], low[at:until], close[at:until], equity[at:until]
+    count = closes.size
+    n = count
+    if units > 0.0 and safe and not follows:
+        # The plain stop and target of a long position, as fast as can be.
+        for j in range(count):
+            if lows[j] <= stop or highs[j] >= take:
+                n = j
+                break
+            worths[j] = cash + units * closes[j]
+    else:
+        for j in range(count):
+            if borrows:
+                _charge(at + j, close, time, state, terms)
+                cash = state[CASH]
+            if follows:
                 level = top * keep
-            if first <= level or low[k] <= level:
-                left = min(first, level)
-            elif first >= take or high[k] >= take:
-                left = max(first, take)
-            top = max(top, high[k])
-        else:
-            if follows and not stop <= top * keep:
-                level = top * keep
-            if first >= level or high[k] >= level:
-                left = max(first, level)
-            elif first <= take or low[k] <= take:
-                left = min(first, take)
-            top = min(top, low[k])
-        if left == left:
-            tally[BARS_HELD] += k - at
-            state[STOPPED] = 1.0
-            made = _leave(k, left, state, terms, tally, fills, made)
-            return k, made
-        worth = cash + units * close[k]
-        if worth <= 0.0:
-            # All is lost: the position is closed at this close, and nothing is traded any more.
-            tally[BARS_HELD] += k - at
-            count_trade(tally, -state[BASE], state[PUT_IN])
-            made = log_fill(fills, made, k, -units, close[k], 0.0, 0.0, 0.0)
-            state[CASH] = 0.0
-            state[UNITS] = 0.0
-            state[RUINED] = 1.0
-            return k, made
-        equity[k] = worth
-    tally[BARS_HELD] += until - at
+                if side * stop >= side * level:
+                    level = stop
+            if units > 0.0:
+                hit = lows[j] <= level or highs[j] >= take
+                top = top if hit else max(top, highs[j])
+            else:
+                hit = highs[j] >= level or lows[j] <= take
+                top = top if hit else min(top, lows[j])
+            worth = cash + units * closes[j]
+            if hit or (not safe and worth <= 0.0):
+                n = j
+                break
+            worths[j] = worth
+    k = at + n
+    tally[BARS_HELD] += k - at
     state[TOP] = top
-    return until, made
+    if k == until:
+        return k, made
+    first = opened[k]
+    left = np.nan
+    if units > 0.0:
+        if low[k] <= level:
+            left = min(first, level)
+        elif high[k] >= take:
+            left = max(first, take)
+    elif high[k] >= level:
+        left = max(first, level)
+    elif low[k] <= take:
+        left = min(first, take)
+    if left == left:
+        state[STOPPED] = 1.0
+        made = _leave(k, left, state, terms, tally, fills, made)
+        return k, made
+    # All is lost: the position is closed at this close, and nothing is traded any more.
+    count_trade(tally, -state[BASE], state[PUT_IN])
+    made = log_fill(fills, made, k, -units, close[k], 0.0, 0.0, 0.0)
+    state[CASH] = 0.0
+    state[UNITS] = 0.0
+    state[RUINED] = 1.0
+    return k, made
 
 
 @compiled
@@ -276,7 +295,7 @@ def walk(
     limits : array (LIMITS, 1 or n)
         Stops as fractions of the entry's price, NaN for none, and the size; read at the bar of the decision.
     opened, high, low, close, time
-        The bars.
+        The bars; the open lies between low and high.
     shift : int
         1 to fill at the next open, 0 at the same close.
     terms : array (TERMS,)
@@ -351,7 +370,7 @@ def evaluate(
     ----------
     targets, rows, close, time, day_end, days, shift, capital, per_year, out
         See `kernel.evaluate`.
-    limits : array (m, LIMITS, 1 or n)
+    limits : array (1 or m, LIMITS, 1 or n)
     opened, high, low, terms
         See `walk`.
     equity : array (n,)
@@ -375,7 +394,7 @@ def evaluate(
         made = walk(
             targets[m],
             turns,
-            limits[m],
+            limits[min(m, limits.shape[0] - 1)],
             opened,
             high,
             low,

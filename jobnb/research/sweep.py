@@ -379,7 +379,10 @@ class _Block:
         flat: Any = self._targets.reshape(-1).view(row.dtype)
         self._flat = memoryview(flat)
         self._bars = len(row)
-        self._limits = np.empty((rows, *like.limits.shape)) if isinstance(like, Orders) else None
+        self._limits = None
+        self._own = isinstance(like, Orders) and not like.shared
+        if isinstance(like, Orders):
+            self._limits = like.limits[None] if like.shared else np.empty((rows, *like.limits.shape))
         self._metrics = np.empty((rows, len(METRICS)))
         self._places: list[int] = []
         self._room = rows
@@ -387,8 +390,9 @@ class _Block:
 
     def add(self, place: int, row: Wanted) -> None:
         places = self._places
-        if self._limits is not None:
+        if self._own:
             assert isinstance(row, Orders)
+            assert self._limits is not None
             self._limits[len(places)] = row.limits
         # Older typing does not know arrays as buffers.
         plain: Any = row.targets if isinstance(row, Orders) else row

@@ -36,7 +36,7 @@ def same(a, b):
     np.testing.assert_array_equal(a.equity, b.equity)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=120)
 @given(st.data())
 def test_without_stops_and_further_costs_it_gives_the_numbers_of_the_kernel(data):
     bars = data.draw(prices())
@@ -201,7 +201,7 @@ def stops(draw, n, options):
     return made
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=120)
 @given(st.data())
 def test_it_follows_the_slow_rules(data):
     bars = data.draw(prices(volatility=(0.001, 0.02, 0.05)))
