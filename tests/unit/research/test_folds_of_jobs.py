@@ -488,9 +488,9 @@ def test_a_fold_leaves_no_indicators_behind(build):
     gc.disable()
     try:
         # Of the whole data set, which is kept for the next task; the joined bars have computed nothing.
-        before = sum(isinstance(thing, Memo) and thing.size > 0 for thing in gc.get_objects())
+        before = sum(type(thing) is Memo and thing.size > 0 for thing in gc.get_objects())
         work.run(1, work.count, None, quiet)
-        after = sum(isinstance(thing, Memo) and thing.size > 0 for thing in gc.get_objects())
+        after = sum(type(thing) is Memo and thing.size > 0 for thing in gc.get_objects())
     finally:
         gc.enable()
     assert after == before
