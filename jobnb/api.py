@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from jobnb.data.origin import DataSource
     from jobnb.notebook.panel import Panel
-    from jobnb.research.bars import Bars
     from jobnb.research.folds import SplitsRows
     from jobnb.research.goal import Objective
     from jobnb.research.instruments import Prices
@@ -83,7 +82,7 @@ class Submitter:
     def optimize(
         self,
         strategy: Callable[..., Any],
-        data: pd.DataFrame | Bars,
+        data: Prices,
         space: Mapping[str, Any],
         *,
         objective: Objective = "sharpe_ratio",
@@ -293,7 +292,7 @@ def backtest(strategy: Callable[..., Any], data: Prices, **params: Any) -> Job:
 
 def optimize(
     strategy: Callable[..., Any],
-    data: pd.DataFrame | Bars,
+    data: Prices,
     space: Mapping[str, Any],
     *,
     objective: Objective = "sharpe_ratio",
@@ -343,7 +342,9 @@ def optimize(
         search in each of them.
     **engine
         Engine options, and fixed parameters of the strategy; one that is called as a setting of the folds (``horizon``)
-        goes into the space, as a single value.
+        goes into the space, as a single value. Of several instruments also ``across="mean"`` (the default),
+        ``"median"`` or ``"worst"``: what a run's metrics are of those of the instruments; or ``portfolio=True`` and
+        ``rebalance``, as for `backtest`.
 
     Returns
     -------
@@ -353,7 +354,8 @@ def optimize(
         which say how much of the best run is luck. ``job.result(partial=True)`` gives the one of the runs so far, also
         after a cancel, and ``job.finish()`` ends the search with them. Of a walk-forward it is a `WalkForwardResult`
         with ``folds``, ``equity``, ``metrics`` (all out of sample) and ``stability``, of a cross-validation a
-        `CrossValidationResult` with ``folds`` and ``paths``.
+        `CrossValidationResult` with ``folds`` and ``paths``. The `OptimizeResult` of several
+        instruments has ``by_instrument`` and ``best_by_instrument`` too.
 
     Raises
     ------

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
-    import pandas as pd
-
     from jobnb.research.bars import Bars
     from jobnb.research.folds import SplitsRows
     from jobnb.research.goal import Objective
@@ -146,7 +144,7 @@ class JobManager(Connection, Coroutines, Timetable):
     def optimize(
         self,
         strategy: Callable[..., Any],
-        data: pd.DataFrame | Bars,
+        data: Prices,
         space: Mapping[str, Any],
         options: Options | None = None,
         *,
@@ -162,9 +160,8 @@ class JobManager(Connection, Coroutines, Timetable):
         **engine: Any,
     ) -> Job:
         """Search a strategy's parameters as one job; see `jobnb.optimize`."""
-        from jobnb.research import door, fold_door
+        from jobnb.research import door, fold_door, instrument_door
 
-        bars = door.bars(data, data_name)
         options = options or Options()
         most = None if max_time is None else seconds(max_time, "max_time")
         seed = options.seed if seed is None else seed
@@ -172,6 +169,18 @@ class JobManager(Connection, Coroutines, Timetable):
             method, engine = folds.search, dict(folds.rest)
         if seed is None and method != "grid":
             seed = secrets.randbelow(2**32)
+        frame, data_name = instrument_door.unwrapped(data, data_name)
+        if instrument_door.several(frame, strategy, engine):
+            if folds is not None:
+                raise UsageProblem(f"{folds.cv!r} splits the bars of one instrument, and these are several.")
+            asked = instrument_door.optimize(
+                strategy, frame, space, self._keep_bars, objective=objective, method=method, n_trials=n_trials,
+                seed=seed, constraint=constraint, maximize=maximize, max_time=most, data_name=data_name, engine=engine,
+            )  # fmt: skip
+            return self._accept_request(
+                asked, "optimize", options if seed is None else options.merge(seed=seed), strategy
+            )
+        bars = door.bars(frame, data_name)
         work, what = door.sweep_work(
             strategy,
             bars,

@@ -127,11 +127,15 @@ def sweep_work(
         goals=wanted,
     )
     work = replace(work, data=DataRef(keep(), bars.meta))
-    shown = {name: _range(axis) for name, axis in zip(parsed.names, parsed.values, strict=True)}
-    what = _what(strategy, bars, options, shown)
-    named = ", ".join(goal.name for goal in wanted)
-    said = {"objective": named, "method": method, "runs": work.count, "seed": work.trials.seed}
-    return work, {**what, **{name: value for name, value in said.items() if value is not None}}
+    shown = {name: ranged(axis) for name, axis in zip(parsed.names, parsed.values, strict=True)}
+    return work, {**_what(strategy, bars, options, shown), **searched(work)}
+
+
+def searched(work: SweepWork) -> dict[str, Any]:
+    """Return what the card says of a search beside what is searched."""
+    named = ", ".join(goal.name for goal in work.goals)
+    said = {"objective": named, "method": work.trials.method, "runs": work.count, "seed": work.trials.seed}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def check_strategy(strategy: object) -> None:
@@ -176,7 +180,8 @@ def _what(
     }
 
 
-def _range(axis: Axis) -> Any:
+def ranged(axis: Axis) -> Any:
+    """Return the values of a parameter as a card shows them."""
     if isinstance(axis, Interval):
         return repr(axis)
     listed = list(axis)

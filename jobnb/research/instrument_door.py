@@ -5,20 +5,25 @@ Run where the job is submitted. Whatever is wrong is found here, before anything
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from jobnb.errors import UsageProblem
+from jobnb.errors import UsageProblem, unknown
 from jobnb.research import door, instruments, portfolio
 from jobnb.research.aligned import Timeline, check_overlap
 from jobnb.research.data import DataRef
+from jobnb.research.engine import check_conventions
 from jobnb.research.foreign import check as check_foreign
 from jobnb.research.foreign import is_foreign, name_of
 from jobnb.research.foreign import terms as foreign_terms
+from jobnb.research.goal import Objective, goals
+from jobnb.research.instrument_sweep import ACROSS, InstrumentSweepWork
 from jobnb.research.instrument_work import InstrumentsWork
 from jobnb.research.options import PORTFOLIO_OPTIONS, EngineOptions
 from jobnb.research.portfolio_work import PortfolioWork
+from jobnb.research.sampler import Search
+from jobnb.research.space import ParameterSpace, Point
 from jobnb.research.strategy import Strategy, check_params
 
 if TYPE_CHECKING:
@@ -65,6 +70,8 @@ def backtest(
     """
     door.check_strategy(strategy)
     said = asked_of(strategy, params)
+    if said.across is not None:
+        raise UsageProblem("across says how an optimization values its runs; a backtest keeps each instrument")
     bars, name = read(data, data_name)
     engine, own = door.split(strategy, said.rest)
     options = EngineOptions.parse(engine)
@@ -121,12 +128,79 @@ def _portfolio(
     )
 
 
+def optimize(
+    strategy: Callable[..., Any],
+    data: object,
+    space: Mapping[str, Any],
+    keep: Callable[[Bars], str],
+    *,
+    objective: Objective = "sharpe_ratio",
+    method: str = "grid",
+    n_trials: int | None = None,
+    seed: int | None = None,
+    constraint: Callable[[Point], object] | None = None,
+    maximize: bool | Sequence[bool | None] | None = None,
+    max_time: float | None = None,
+    data_name: str | None = None,
+    engine: Mapping[str, Any],
+) -> Request:
+    """Check a search over several instruments; see `jobnb.optimize`.
+
+    ``engine`` may fix parameters of the strategy beside engine options, and hold ``portfolio``, ``rebalance`` and
+    ``across``.
+    """
+    door.check_strategy(strategy)
+    if is_foreign(strategy):
+        raise UsageProblem(
+            f"{name_of(strategy)} is not a jobnb.Strategy, and only these are optimized over several instruments; run "
+            "one optimization per instrument"
+        )
+    own = cast(type[Strategy], strategy)
+    said = asked_of(own, engine)
+    bars, name = read(data, data_name)
+    terms, fixed = door.split(own, said.rest)
+    engine_in_space, grid = door.split(own, space)
+    for option in engine_in_space:
+        raise UsageProblem(f"{option} is an engine option and cannot be searched; give it beside the space.")
+    options = EngineOptions.parse(terms)
+    if said.portfolio:
+        portfolio.check(own, options, said.rebalance)
+        check_overlap(bars)
+    else:
+        check_conventions(own, options)
+    parsed = ParameterSpace.parse(own, {**{k: [v] for k, v in fixed.items()}, **grid})
+    across = "portfolio" if said.portfolio else said.across or "mean"
+    work = InstrumentSweepWork(
+        strategy=own,
+        trials=Search.make(parsed, method, n_trials=n_trials, seed=seed, constraint=constraint),
+        options=options,
+        data=DataRef("", {"name": name, "bars": sum(map(len, bars.values()))}),
+        goals=goals(objective, maximize, foreign=False),
+        instruments={},
+        across=across,
+        rebalance=said.rebalance,
+    )
+    work = replace(work, instruments=kept(bars, keep))
+    shown = {key: door.ranged(axis) for key, axis in zip(parsed.names, parsed.values, strict=True)}
+    what = {**described(own, bars, name, options, shown), **door.searched(work)}
+    how = [portfolio.REBALANCE[said.rebalance]] if said.portfolio else []
+    what["terms"] = [*what["terms"], ACROSS[across], *how]
+    return Request(
+        work=work,
+        name=f"{what['strategy']} {'portfolio ' if said.portfolio else ''}sweep on {name}",
+        what=what if max_time is None else {**what, "max_time": max_time},
+        plan=work.plan(max_time),
+        blobs=list(dict.fromkeys(ref.key for ref in work.instruments.values())),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Whether a portfolio is asked for, how it is rebalanced, and what else was said."""
+    """Whether a portfolio is asked for, how it is rebalanced, how instruments are put together, and what else."""
 
     portfolio: bool
     rebalance: str
+    across: str | None = None
     rest: Mapping[str, Any]
 
 
@@ -151,7 +225,14 @@ def asked_of(strategy: object, params: Mapping[str, Any]) -> Asked:
     is_portfolio = bool(wanted) or portfolio.has_weights(own)
     if "rebalance" in said and not is_portfolio:
         raise UsageProblem("rebalance belongs to a portfolio: say portfolio=True, or write weights(self, bars)")
-    return Asked(portfolio=is_portfolio, rebalance=said.get("rebalance", "on_change"), rest=rest)
+    across = said.get("across")
+    if across is not None:
+        ways = [way for way in ACROSS if way != "portfolio"]
+        if is_portfolio:
+            raise UsageProblem("across is of instruments that run side by side; a portfolio has one account")
+        if across not in ways:
+            raise unknown("across", str(across), ways)
+    return Asked(portfolio=is_portfolio, rebalance=said.get("rebalance", "on_change"), across=across, rest=rest)
 
 
 def unwrapped(data: Any, data_name: str | None) -> tuple[Any, str | None]:

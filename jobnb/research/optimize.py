@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -104,7 +104,7 @@ class OptimizeResult(Chance):
         self._tracks = dict(tracks or {})
 
     @classmethod
-    def from_parts(cls, meta: Mapping[str, Any], parts: Sequence[bytes]) -> OptimizeResult:
+    def from_parts(cls, meta: Mapping[str, Any], parts: Sequence[bytes]) -> Self:
         """Build the result from `SweepWork.meta` and the results of the finished parts, in any order.
 
         Raises
@@ -471,4 +471,8 @@ def _short(value: object) -> str:
 
 def load_sweep(meta: Mapping[str, Any], parts: Sequence[bytes]) -> OptimizeResult:
     """Return the result of a `SweepWork` from its `SweepWork.meta` and its finished parts."""
+    if "instruments" in meta:
+        from jobnb.research.instrument_search import InstrumentsOptimizeResult
+
+        return InstrumentsOptimizeResult.from_parts(meta, parts)
     return OptimizeResult.from_parts(meta, parts)

@@ -32,7 +32,7 @@ SIZINGS: dict[str, str] = {
 }
 
 #: What stands beside the engine options in a call that means several instruments; see `jobnb.backtest`.
-PORTFOLIO_OPTIONS = ("portfolio", "rebalance")
+PORTFOLIO_OPTIONS = ("portfolio", "rebalance", "across")
 
 #: What every card and result names.
 _COMMON = frozenset({"initial_capital", "commission", "slippage", "conventions"})

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from jobnb.errors import UsageProblem
 from jobnb.research import cscv, reality_check
-from jobnb.research.recount import runner
 from jobnb.work import Hooked, Part, Report
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class QuestionWork:
 
         found = pickle.loads(self.search)
         search = cast("SweepWork", found.work if isinstance(found, Hooked) else found)
-        bars = search.data.load()
+        bars = search.bars()
         ends = daily.day_ends(bars)
         made = self._answer(self._chunks(search, bars, ends), bars, ends)
         return Part(stop=1, result=pickle.dumps(made))
@@ -89,7 +88,7 @@ class QuestionWork:
         from jobnb.research import daily
         from jobnb.worker import context
 
-        run = runner(search.strategy, bars, search.options)
+        run = search.runner(bars)
         total = len(self.numbers)
         for at in range(0, total, reality_check.CHUNK):
             columns: list[Floats] = []

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +26,13 @@ from jobnb.research.goal import Goal, Objective, goals, scored
 from jobnb.research.limits import Orders
 from jobnb.research.metrics import METRICS
 from jobnb.research.options import EngineOptions
-from jobnb.research.recount import runner
+from jobnb.research.recount import Run, runner
 from jobnb.research.sampler import Search
 from jobnb.research.space import ParameterSpace
 from jobnb.research.strategy import Strategy, maker
 from jobnb.research.tpe import Past
-from jobnb.research.tracks import EquityTracks, TargetTracks
-from jobnb.work import Part, Report, item_seeder
+from jobnb.research.tracks import Arrays, EquityTracks, TargetTracks, Whole
+from jobnb.work import Part, Report, Work, item_seeder
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,6 +45,14 @@ REPORT_SECONDS = 0.05
 #: Longest message kept of a failed run, and how many different ones a part keeps.
 MESSAGE_LENGTH = 300
 MESSAGE_KINDS = 50
+
+
+class Kept(Protocol):
+    """What is kept of the runs of a part beside their metrics."""
+
+    def arrays(self, index: Whole, best: int | None, again: Callable[[int], Floats | None]) -> Arrays:
+        """Return it by name; see `Tracks.arrays`."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,26 +163,13 @@ class SweepWork:
 
     def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
         """Run the trials ``[start, stop)``, fewer if the budget is used up; at least one."""
-        bars = self.data.load()
         stop = self.trials.end(start, stop)
         points = self.trials.chosen(start, stop, self.goals, _carried)
         # From here on: choosing the trials is no reason to run fewer of them.
         clock = _Clock(budget, report)
         errors: dict[int, str] = {}
-        params = self.trials.each(start, stop, points)
-        tracks: TargetTracks | EquityTracks
-        if is_foreign(self.strategy):
-            tracks = EquityTracks(bars, self.count, start, stop)
-            params = seeded(params, start)
-            columns, values = _run_foreign(self.strategy, bars, params, self.goals, clock.tick, errors, tracks)
-        else:
-            evaluator = Evaluator(bars, self.options)
-            own = cast(type[Strategy], self.strategy)
-            tracks = TargetTracks(evaluator, self.count, start, stop)
-            columns, values = _run_strategy(
-                own, bars, params, stop - start, evaluator, None, clock.tick, errors, tracks
-            )
-        columns, values = scored(self.goals, columns, values, partial(_note, errors))
+        columns, values, tracks = self.evaluate(start, stop, points, clock.tick, errors)
+        columns, values = scored(self.goals, columns, values, partial(note, errors))
         done = len(values)
         numbers = self.trials.numbers
         part = SweepPart(
@@ -186,7 +181,7 @@ class SweepWork:
             points=None if points is None else points[:done],
         )
         found = best(values[:, columns.index(self.objective)], 1, maximize=self.maximize)
-        again = self._again(bars, start, points)
+        again = self._again(start, points)
         part = replace(part, arrays=tracks.arrays(part.index, found[0] if found else None, again))
         carry: bytes | None = None
         if self.trials.generation is not None and points is not None:
@@ -194,14 +189,52 @@ class SweepWork:
         summary = digest(self, part)
         return Part(stop=start + done, result=part.to_bytes(), summary=summary, failed=len(errors), carry=carry)
 
-    def _again(self, bars: Bars, start: int, points: Floats | None) -> Callable[[int], Floats | None]:
+    def bars(self) -> Bars:
+        """Return the prices."""
+        return self.data.load()
+
+    def runner(self, bars: Bars) -> Run:
+        """Return what makes a run once more, as it was, and gives its equity; see `recount.runner`."""
+        return runner(self.strategy, bars, self.options)
+
+    def single(self, params: Mapping[str, Any]) -> Work:
+        """Return the work of one run with these parameters."""
+        from jobnb.research.single import BacktestWork
+
+        return BacktestWork(strategy=self.strategy, params=params, options=self.options, data=self.data)
+
+    def evaluate(
+        self, start: int, stop: int, points: Floats | None, full: Callable[[int], bool], errors: dict[int, str]
+    ) -> tuple[tuple[str, ...], Floats, Kept]:
+        """Run the trials ``[start, stop)`` until ``full(done)``.
+
+        Returns
+        -------
+        columns, values
+            The metrics, one row per run.
+        kept
+            Says by ``arrays(index, best, again)`` what else the part keeps, see `Tracks.arrays`.
+        """
+        bars = self.bars()
+        params = self.trials.each(start, stop, points)
+        if is_foreign(self.strategy):
+            equities = EquityTracks(bars, self.count, start, stop)
+            params = seeded(params, start)
+            return *_run_foreign(self.strategy, bars, params, self.goals, full, errors, equities), equities
+        evaluator = Evaluator(bars, self.options)
+        own = cast(type[Strategy], self.strategy)
+        tracks = TargetTracks(evaluator, self.count, start, stop)
+        made = _run_strategy(own, bars, params, stop - start, evaluator, None, full, errors, tracks)
+        return *made, tracks
+
+    def _again(self, start: int, points: Floats | None) -> Callable[[int], Floats | None]:
         """Return what makes a run once more for its equity, by its place from ``start`` on."""
 
         def again(place: int) -> Floats | None:
             at = start + place
             one = self.trials.each(at, at + 1, None if points is None else points[place : place + 1])
             try:
-                return runner(self.strategy, bars, self.options)(next(iter(one)), at)
+                return self.runner(self.bars())(next(iter(one)), at)
             except Exception:  # noqa: BLE001 - a user's strategy that fails the second time has no equity
                 return None
 
@@ -326,7 +359,7 @@ def search(
         else:
             own = cast(type[Strategy], strategy)
             part = _run_strategy(own, bars, params, stop - at, evaluator, window, _forever, wrong)
-        parts.append(scored(wanted, *part, partial(_note, wrong)))
+        parts.append(scored(wanted, *part, partial(note, wrong)))
         errors.update({at + place: message for place, message in wrong.items()})
         if points is not None:
             chosen.append(points)
@@ -442,7 +475,7 @@ def _run_strategy(
             else:
                 row = whole.wants(one)
         except Exception as error:  # noqa: BLE001 - whatever a user's strategy raises is that run's outcome
-            _note(errors, place, error)
+            note(errors, place, error)
             out[place] = np.nan
         else:
             values = tracks.see(place, row) if tracks is not None and place >= tracks.due else None
@@ -483,7 +516,7 @@ def _run_foreign(
             made = run_foreign(strategy, bars, params, alone)
             row = dict(made.metrics)
         except Exception as error:  # noqa: BLE001 - see above
-            _note(errors, place, error)
+            note(errors, place, error)
         else:
             for name in named:
                 if name not in row:
@@ -499,7 +532,8 @@ def _run_foreign(
     return names, values.reshape(len(rows), len(names))
 
 
-def _note(errors: dict[int, str], place: int, error: Exception) -> None:
+def note(errors: dict[int, str], place: int, error: Exception) -> None:
+    """Keep why the run at this place failed."""
     text = f"{type(error).__name__}: {error}" if not isinstance(error, UsageProblem) else str(error)
     text = text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"
     kinds = set(errors.values())

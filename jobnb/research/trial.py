@@ -37,7 +37,6 @@ class TrialWork:
     def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
         """Run it; the result is that of `jobnb.backtest`."""
         from jobnb.research.foreign import is_foreign
-        from jobnb.research.single import BacktestWork
         from jobnb.research.strategy import Strategy
         from jobnb.research.sweep import seeded
 
@@ -48,5 +47,4 @@ class TrialWork:
             params = dict(next(seeded([params], search.trials.place(self.number))))
         else:
             params = {**cast(type[Strategy], search.strategy).parameters, **params}
-        work = BacktestWork(strategy=search.strategy, params=params, options=search.options, data=search.data)
-        return work.run(start, stop, budget, report)
+        return search.single(params).run(start, stop, budget, report)

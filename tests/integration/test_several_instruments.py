@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 import jobnb
-from jobnb.errors import DataError, JobFailed
+from jobnb.errors import DataError, JobFailed, UsageProblem
 from jobnb.job import Status
 from jobnb.option import Options
 from jobnb.research.sample import gbm
@@ -96,3 +96,18 @@ def test_a_portfolio_of_one(shared):
     made = shared.backtest(Cross, PRICES["S1"], {"portfolio": True}, data_name="S1").result(60)
     alone = shared.backtest(Cross, PRICES["S1"], data_name="S1").result(60)
     assert made.final_equity == pytest.approx(alone.final_equity, rel=1e-12)
+
+
+def test_a_search_over_several_instruments(shared):
+    space = {"fast": range(3, 8), "slow": range(10, 40, 10)}
+    job = shared.optimize(Cross, PRICES, space, across="median", commission=0.001, data_name="prices")
+    result = job.result(60)
+    assert job.name == "Cross sweep on prices"
+    assert result.by_instrument.shape == (15, 9)
+    again = result.rerun_best()
+    assert again.metrics["sharpe_ratio"].median() == pytest.approx(result.best_value)
+    held = shared.optimize(Cross, PRICES, space, portfolio=True).result(60)
+    assert held.rerun_best().sharpe_ratio == pytest.approx(held.best_value)
+    assert held.daily_returns().shape[1] == 15
+    with pytest.raises(UsageProblem, match="splits the bars of one instrument"):
+        shared.optimize(Cross, PRICES, space, method="purged-kfold", n_splits=3)
