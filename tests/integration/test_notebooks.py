@@ -133,26 +133,20 @@ def test_bring_your_own_engine(executed):
         assert "the same trades, another formula" in said
 
 
-def test_is_it_luck(executed):
-    notebook = executed("05-is-it-luck")
-    noise, google = (c["data"]["text/html"] for c in cards(notebook)[:2])
-    assert "Is it luck?" in noise
-    assert "more than luck" not in noise
-    assert "buy and hold" in google
-    said = "".join(o.get("text", "") for o in outputs(notebook) if o["output_type"] == "stream")
-    assert "White's reality check: p-value" in said
-    assert "Hansen's SPA: p-value" in said
-    assert "months needed to be 95 % sure" in said
-
-
-def test_out_of_sample(executed):
-    notebook = executed("03-out-of-sample")
+def test_walk_forward_and_luck(executed):
+    notebook = executed("03-walk-forward-and-luck")
     by_job = {c["metadata"]["jobnb"]["job"]: c["data"]["text/html"] for c in cards(notebook)}
-    walk, combinatorial = by_job.values()
+    walk, combinatorial, noise, google, *_ = by_job.values()
     assert "jn-plot" in walk
     assert "total return out of sample" in walk
     for card in (walk, combinatorial):
         assert "<b>Out of sample:</b> Median Sharpe" in card
     assert "5 % to 95 % of 5 paths" in combinatorial
+    assert "Is it luck?" in noise
+    assert "more than luck" not in noise
+    assert "buy and hold" in google
     said = "".join(o.get("text", "") for o in outputs(notebook) if o["output_type"] == "stream")
     assert said.count("bars choose") == 5
+    assert "White's reality check: p-value" in said
+    assert "Hansen's SPA: p-value" in said
+    assert "months needed to be 95 % sure" in said
