@@ -464,9 +464,11 @@ def _run_strategy(
     shape = bars.close.shape
     row: Any
     done = 0
-    for place, params in enumerate(trials):
+    # They are the instance's own from here on.
+    given = cast(Iterable[dict[str, object]], trials)
+    for place, own_params in enumerate(given):
         try:
-            one = make(cast(dict[str, object], params))
+            one = make(own_params)
             if plain:
                 made = one.positions(bars)
                 # The most common kind needs no further look.

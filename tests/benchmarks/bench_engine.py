@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,7 @@ from jobnb.research.bars import Bars  # noqa: E402
 from jobnb.research.data import DataRef  # noqa: E402
 from jobnb.research.options import EngineOptions  # noqa: E402
 from jobnb.research.sample import gbm  # noqa: E402
+from jobnb.research.sampler import Search  # noqa: E402
 from jobnb.research.space import ParameterSpace  # noqa: E402
 from jobnb.research.strategy import Strategy  # noqa: E402
 from jobnb.research.sweep import SweepWork  # noqa: E402
@@ -43,6 +45,12 @@ def sweep(ref: DataRef, windows: int) -> SweepWork:
     return SweepWork.build(SmaCross, space, ref, indices=space.allowed(lambda p: p.fast < p.slow), options=OPTIONS)
 
 
+def stops_cost(plain: SweepWork, rounds: int) -> float:
+    """How many times the CPU time the same sweep takes with stops, in turns; the median."""
+    stopped = replace(plain, options=EngineOptions(commission=0.001, stop_loss=0.05, take_profit=0.1))
+    return statistics.median(rate(plain, 1) / rate(stopped, 1) for _ in range(rounds))
+
+
 def rate(work: SweepWork, rounds: int) -> float:
     """Combinations per CPU-second, the second and later runs of a warm child; the median."""
     rates = []
@@ -53,6 +61,11 @@ def rate(work: SweepWork, rounds: int) -> float:
         assert part.stop == work.count
         assert part.failed == 0
     return statistics.median(rates[1:])
+
+
+def sweep_of(work: SweepWork, windows: int) -> Search:
+    """The trials of a smaller grid on the same data."""
+    return sweep(work.data, windows).trials
 
 
 def single(bars: Bars, rounds: int) -> float:
@@ -139,7 +152,7 @@ def main() -> int:
                 ours.append(rate(work, rounds))
         print("10,011 SMA pairs, 2,520 daily bars; combinations per CPU-second")
         row("jobnb, all 20 metrics, lowest to highest of the turns", f"{min(ours):,.0f}–{max(ours):,.0f}")
-        for which, least in (("backtesting", 2000), ("vectorbt", 30)):
+        for which, least in (("backtesting", 3000), ("vectorbt", 50)):
             got = found.get(which, {"missing": "no --peers-python"})
             if "missing" in got:
                 row(f"{which}: not compared", str(got["missing"]))
@@ -169,7 +182,19 @@ def main() -> int:
         minute_path = Path(folder) / "minutes.npy"
         minute_path.write_bytes(minute.to_bytes())
         minute_work = sweep(DataRef(str(minute_path), minute.meta), 46)
-        row("jobnb, 1,035 pairs, 100,000 minute bars", f"{rate(minute_work, 1):,.0f}")
+        minutes = rate(minute_work, 1)
+        row("jobnb, 1,035 pairs, 100,000 minute bars", f"{minutes:,.0f}")
+        if given.peers_python:
+            got = peer(given.peers_python, "vectorbt", str(minute_path), 25 if given.smoke else 100, 1)
+            if "missing" not in got:
+                row(f"vectorbt {got['version']}, chunk {got['chunk']}, {got['count']} of them", f"{got['rate']:,.1f}")
+                goal("  jobnb over vectorbt", minutes / got["rate"], "x", least=60)
+        for name, one in (("daily", work), ("minute", replace(minute_work, trials=sweep_of(minute_work, 12)))):
+            cost = stops_cost(one, 1 if given.smoke else 5)
+            if given.smoke:
+                row(f"the {name} sweep with stops over that without", f"{cost:.2f} x")
+            else:
+                goal(f"the {name} sweep with stops over that without", cost, "x", most=2.0)
         row("this process at its peak", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
     return 0 if all(results) else 1
 

@@ -81,6 +81,7 @@ def vectorbt(frame, count, rounds):
     import vectorbt as vbt
 
     close = frame["Close"]
+    minutes = len(close) > 50_000
     means = {n: close.rolling(n).mean().to_numpy() for n in WINDOWS}
     # Decided at a close, filled at the next open.
     opened = frame["Open"].to_numpy()[:, None]
@@ -96,7 +97,7 @@ def vectorbt(frame, count, rounds):
             pd.DataFrame(~level, index=close.index),
             price=opened,
             fees=COMMISSION,
-            freq="1D",
+            freq="1min" if minutes else "1D",
             init_cash=10_000,
         )
         return portfolio.sharpe_ratio(), portfolio.total_return(), portfolio.max_drawdown(), portfolio.trades.count()
@@ -104,15 +105,15 @@ def vectorbt(frame, count, rounds):
     pairs = combinations(count)
     run(pairs[:2])
     best = {}
-    for chunk in (50, 100, 200, 400):
+    for chunk in (5, 10, 25) if minutes else (50, 100, 200, 400):
         for _ in range(rounds):
             start = time.process_time()
             for at in range(0, count, chunk):
                 run(pairs[at : at + chunk])
             best[chunk] = max(best.get(chunk, 0.0), count / (time.process_time() - start))
     chunk = max(best, key=best.__getitem__)
-    _, returns, falls, trades = run(pairs[:200])
-    check = [[*pair, *row] for pair, *row in zip(pairs, returns, falls, trades, strict=False)]
+    _, returns, falls, trades = run(pairs[: 5 if minutes else 200])
+    check = [] if minutes else [[*pair, *row] for pair, *row in zip(pairs, returns, falls, trades, strict=False)]
     return {"version": vbt.__version__, "rate": best[chunk], "count": count, "chunk": chunk, "check": check}
 
 
