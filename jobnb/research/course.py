@@ -138,7 +138,7 @@ def course(result: Any) -> Course:
         foot=result.foot,
         time=clock(curve.index) if dated else np.arange(equity.size),
         equity=equity,
-        capital=float(options.get("initial_capital", equity[0])),
+        capital=float(options.get("initial_capital", getattr(result, "initial_capital", equity[0]))),
         hold=None if hold is None else np.asarray(hold, dtype=np.float64),
         trades=_trades(getattr(result, "trades", None)) if dated else None,
     )

@@ -17,13 +17,15 @@ import numpy.typing as npt
 
 from jobnb.errors import UsageProblem, unknown
 from jobnb.research.aligned import Timeline
+from jobnb.research.pictured import Pictured
 from jobnb.research.result import BacktestResult
 from jobnb.research.text import number
 from jobnb.work import Failed
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from jobnb.research.plots.look import Picture
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,7 +35,7 @@ MOST_ROWS = 40
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MultiBacktestResult(Mapping[str, Any]):
+class MultiBacktestResult(Pictured, Mapping[str, Any]):
     """The outcome of one strategy on each of several instruments.
 
     ``result["AAPL"]`` is the `BacktestResult` of that instrument, or what another engine gave for it.
@@ -175,9 +177,14 @@ class MultiBacktestResult(Mapping[str, Any]):
             said.append(f"{len(self.failed)} failed: {', '.join(list(self.failed)[:5])}")
         return " · ".join(said)
 
-    def plot(self) -> Figure:
+    @property
+    def initial_capital(self) -> float:
+        """The capital that the combined curve begins with."""
+        return float(next(iter(self._own.values())).options["initial_capital"])
+
+    def plot(self) -> Picture:  # type: ignore[override]
         """Draw the combined curve, those of the instruments, and the combined drawdown."""
-        from jobnb.research.instrument_plots import instruments_figure
+        from jobnb.research.plots.instruments import instruments_figure
 
         return instruments_figure(self)
 

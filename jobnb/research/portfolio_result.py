@@ -18,12 +18,14 @@ import numpy.typing as npt
 from jobnb.errors import unknown
 from jobnb.research.aligned import Timeline
 from jobnb.research.metrics import METRICS
+from jobnb.research.pictured import Pictured
 from jobnb.research.result import TRADE_COLUMNS
 from jobnb.research.text import number
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from jobnb.research.plots.look import Picture
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,7 +34,7 @@ MOST_ROWS = 30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PortfolioResult:
+class PortfolioResult(Pictured):
     """The outcome of one strategy on several instruments with one account.
 
     Every metric is an attribute too: ``result.sharpe_ratio``; see `jobnb.research.portfolio` for the terms.
@@ -261,9 +263,9 @@ class PortfolioResult:
         """Return the trades as ``DataFrame.to_dict`` does (column to row to value)."""
         return {str(key): value for key, value in self.trades.to_dict().items()}
 
-    def plot(self) -> Figure:
+    def plot(self) -> Picture:  # type: ignore[override]
         """Draw equity, buy and hold, drawdown, and the weights."""
-        from jobnb.research.instrument_plots import portfolio_figure
+        from jobnb.research.plots.instruments import portfolio_figure
 
         return portfolio_figure(self)
 

@@ -132,7 +132,7 @@ def few(axis: Any, count: int = 5) -> None:
 def key(axes: Axes, inks: Inks, **more: Any) -> None:
     """Draw the legend in one line at the top right, above the axes."""
     axes.legend(
-        frameon=False, fontsize=8, labelcolor=inks.soft, ncols=6, loc="lower right", bbox_to_anchor=(1.0, 0.99),
+        frameon=False, fontsize=8, labelcolor=inks.soft, ncols=10, loc="lower right", bbox_to_anchor=(1.0, 0.99),
         borderaxespad=0.1, handlelength=1.4, columnspacing=1.2, **more,
     )  # fmt: skip
 

@@ -33,15 +33,10 @@ def spread_figure(course: Course, *, inks: Inks = NEUTRAL) -> Picture:
         middle = (edges[:-1] + edges[1:]) / 2
         colours = [inks.good if value >= 0 else inks.bad for value in middle]
         axes.bar(middle, counts, width=np.diff(edges), color=colours, alpha=0.55, linewidth=0)
-        top = float(np.max(counts)) * 1.16
-        axes.set_ylim(0.0, top)
-        for value, what, align in (
-            (float(np.percentile(returns, 5)), "5 % worse than", "right"),
-            (float(returns.mean()), "mean", "left"),
-        ):
+        fifth, mean = float(np.percentile(returns, 5)), float(returns.mean())
+        for value in (fifth, mean):
             axes.axvline(value, color=inks.ink, linewidth=0.8, linestyle=(0, (3, 2)))
-            text = f" {what} {100 * value:.2f} % ".replace("-", "−")
-            axes.text(value, top, text, ha=align, va="top", fontsize=8, color=inks.ink, in_layout=False)
+        label += f"\ndashed: 5th percentile {100 * fifth:.2f} %, mean {100 * mean:.2f} %".replace("-", "−")
     look.dress(axes, inks, label)
     axes.set_yticks([])
     look.percents(axes.xaxis)

@@ -73,6 +73,15 @@ def page(result: Any, about: Mapping[str, object] | None = None, *, best: bool |
         from jobnb.research.report.folds import folds_page
 
         return folds_page(result, about or {})
+    # By what they bring, so that nothing of several instruments is loaded for one.
+    if isinstance(result, Pictured) and isinstance(result, Mapping):
+        from jobnb.research.report.instruments import instruments_page
+
+        return instruments_page(result, about or {})  # type: ignore[arg-type]  # the one of these that is a mapping
+    if isinstance(result, Pictured) and hasattr(result, "by_instrument"):
+        from jobnb.research.report.instruments import portfolio_page
+
+        return portfolio_page(result, about or {})  # type: ignore[arg-type]
     if isinstance(result, Pictured):
         from jobnb.research.report.run import run_page
 
@@ -91,7 +100,9 @@ def about(job: JobRecord) -> dict[str, str]:
     versions = snapshot.get("versions")
     return {
         "Job": f"{job.id} · {job.name} · {job.created_at:%Y-%m-%d %H:%M} UTC",
-        "Data": f"{data.get('name', '')} · {data.get('fingerprint', '')}" if isinstance(data, Mapping) else "",
+        "Data": " · ".join(str(data[k]) for k in ("name", "fingerprint") if data.get(k))
+        if isinstance(data, Mapping)
+        else "",
         "Seed": str(snapshot.get("seed", "")),
         "Code": f"{git['commit']}{' with changes' if git.get('dirty') else ''}"
         if isinstance(git, Mapping) and git.get("commit")

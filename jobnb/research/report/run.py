@@ -59,7 +59,7 @@ def run_body(result: Any) -> list[Html]:
         course = None
     statistics = getattr(result, "statistics", None)
     every = dict(statistics()) if callable(statistics) else dict(values)
-    body = [_tiles(values, course)]
+    body = [tiles(values, course)]
     if course is not None:
         body += course_sections(course)
     body.append(section("All numbers", _numbers(every), note="Hold the pointer over a name to see what it means."))
@@ -72,7 +72,8 @@ def _numbers(values: Mapping[str, float]) -> Html:
     return grouped(values)
 
 
-def _tiles(values: Mapping[str, float], course: Course | None) -> Html:
+def tiles(values: Mapping[str, float], course: Course | None) -> Html:
+    """Return the headline numbers of a run."""
     below = _below(values, course)
     items = []
     for name, label, signed in _TILES:

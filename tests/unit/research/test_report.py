@@ -377,3 +377,62 @@ def test_times_of_intraday_bars(minutes):
     entry = made.trades["entry_time"].loc[made.trades["return_"].idxmax()]
     assert f"{entry:%Y-%m-%d %H:%M}" in text
     assert not pd.isna(entry)
+
+
+# Several instruments
+
+SEVERAL = {name: gbm(300 + 20 * i, seed=i) for i, name in enumerate(("AAA", "BBB", EVIL))}
+
+
+@pytest.fixture
+def several(tmp_path):
+    from jobnb.research import instrument_door
+    from jobnb.research.instruments_result import load_instruments
+
+    def keep(bars):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.npy"
+        path.write_bytes(bars.to_bytes())
+        return str(path)
+
+    def run(strategy, **params):
+        asked = instrument_door.backtest(strategy, SEVERAL, params, keep)
+        return load_instruments(asked.plan["meta"], [asked.work.run(0, 3, None, lambda done: None).result])
+
+    return run
+
+
+def test_several_instruments(several):
+    found = several(Cross, commission=0.001)
+    page = read(report.page(found))
+    for said in ("3 instruments", EVIL, "equal shares", "Returns of months and years", "Worst drawdowns"):
+        assert said in page.text, said
+    assert f"{100 * found['BBB'].total_return:.1f} %".replace("-", "−") in page.text
+    years = 1.0 + found.monthly_returns["Year"]
+    assert years.prod() - 1.0 == pytest.approx(found.combined["total_return"])
+    assert report.page(found) == report.page(pickle.loads(pickle.dumps(found)))
+
+
+def test_functions_on_several_instruments_have_no_curve(several):
+    page = read(report.page(several(lambda data: {"gain": 0.5})))
+    assert "no combined curve" in page.text
+    assert "svg" not in page.tags
+
+
+def test_a_portfolio():
+    from jobnb.research import portfolio
+    from jobnb.research.options import EngineOptions
+    from jobnb.research.universe import Universe
+
+    class Best(Strategy):
+        name = EVIL
+
+        def weights(self, bars):
+            return bars.close.pct_change(20, fill_method=None).rank(axis=1, ascending=False) <= 1
+
+    bars = Universe({symbol: Bars.from_frame(frame, symbol) for symbol, frame in SEVERAL.items()})
+    made = portfolio.run(Best(), bars, EngineOptions(commission=0.001), data_name="<i>")
+    page = read(report.page(made))
+    for said in (EVIL, "<i>", "Account and weights", "3 instruments", "mean weight", "Worst drawdowns"):
+        assert said in page.text, said
+    assert f"{made.by_instrument['pnl'].max():,.2f}".replace("-", "−") in page.text
+    assert report.page(made) == report.page(pickle.loads(pickle.dumps(made)))
