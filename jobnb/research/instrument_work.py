@@ -25,7 +25,7 @@ from jobnb.research.result import run
 from jobnb.research.strategy import Strategy, maker
 from jobnb.research.summary import safe
 from jobnb.retry import RetryLater
-from jobnb.work import Failed, Part, Report
+from jobnb.work import Failed, Part, Report, item_seeder
 
 Floats = npt.NDArray[np.float64]
 
@@ -77,9 +77,11 @@ class InstrumentsWork:
         symbols = list(self.instruments)
         values: list[tuple[str, object]] = []
         told = _Told(self, start)
-        for symbol in symbols[start:stop]:
+        seed = item_seeder()
+        for number, symbol in enumerate(symbols[start:stop], start):
             if values and ends is not None and time.monotonic() >= ends:
                 break
+            seed(number)
             try:
                 bars = self.instruments[symbol].load()
                 value, metrics, equity = self._one(bars)

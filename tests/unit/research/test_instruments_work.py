@@ -152,3 +152,14 @@ def test_a_partial_result_says_how_much_there_is(sma_cross, ask):
 def test_a_wrong_parameter_is_refused_before_anything_is_kept(sma_cross):
     with pytest.raises(UnknownName, match="fast"):
         instrument_door.backtest(sma_cross, PRICES, {"fsat": 3}, lambda bars: pytest.fail("kept"))
+
+
+def drawn(data):
+    return {"number": float(np.random.random())}
+
+
+def test_each_instrument_has_its_own_random_numbers(ask, monkeypatch):
+    seeds = []
+    monkeypatch.setattr("jobnb.research.instrument_work.item_seeder", lambda: seeds.append)
+    finish(ask(drawn), step=3)
+    assert seeds == list(range(8))
