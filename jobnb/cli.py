@@ -1,4 +1,4 @@
-"""The command line: ``jobnb demo | list | show | logs | cancel | finish | status | stop | doctor``.
+"""The command line: ``jobnb demo | list | show | logs | cancel | finish | schedules | status | stop | doctor``.
 
 A thin skin over `JobManager`, like the magic: parse, call, print.
 """
@@ -70,6 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     dlq.add_argument("--code", help="only jobs that failed with this code")
     dlq.add_argument("--kind", help="only jobs of this kind")
     dlq.set_defaults(run=_dlq)
+
+    schedules = commands.add_parser("schedules", help="what runs again and again, and when next")
+    schedules.set_defaults(run=_schedules)
+
+    schedule = commands.add_parser("schedule", help="pause, resume, run or remove a schedule")
+    schedule.add_argument("what", choices=("pause", "resume", "run", "remove", "ticks"))
+    schedule.add_argument("name")
+    schedule.set_defaults(run=_schedule)
 
     vacuum = commands.add_parser("vacuum", help="remove files that no job refers to any more")
     vacuum.set_defaults(run=_vacuum)
@@ -154,6 +162,27 @@ def _dlq(manager: JobManager, said: argparse.Namespace) -> int:
             print(f"{job.id} {job.name} is tried again as {manager.retry(job.id).id}")
     else:
         print(f"purged {manager.purge(*chosen) if chosen else 0} jobs")
+    return 0
+
+
+def _schedules(manager: JobManager, said: argparse.Namespace) -> int:
+    print(manager.schedules())
+    return 0
+
+
+def _schedule(manager: JobManager, said: argparse.Namespace) -> int:
+    found = manager.find_schedule(said.name)
+    if said.what == "ticks":
+        for tick in found.ticks():
+            print(f"{tick.fire_at:%Y-%m-%d %H:%M:%S} UTC  {tick.verdict:9}  {tick.job or '–':8}  {tick.why}".rstrip())
+    elif said.what == "run":
+        print(f"run {found.run().id} of {found.name}")
+    elif said.what == "remove":
+        found.remove()
+        print(f"schedule {said.name} is removed; its jobs stay")
+    else:
+        getattr(found, said.what)()
+        print(found)
     return 0
 
 

@@ -82,6 +82,8 @@ def _option_words(
         return namespace.strategies(space)
     if command.name == "submit":
         return [f"{n}(" for n in namespace.functions(space)]
+    if command.name in ("pause", "resume", "run", "unschedule"):
+        return _schedule_names()
     if command.name == "dlq":
         what = next((w for w in said if w in DEAD_LETTER_WORDS), "")
         return [*(_dead_words() if what else DEAD_LETTER_WORDS), *flags]
@@ -165,6 +167,12 @@ def _job_words(space: namespace.Namespace) -> list[str]:
 
 def _dead_words() -> list[str]:
     return _called(_dead())
+
+
+def _schedule_names() -> list[str]:
+    from jobnb.manager import get_job_manager
+
+    return [schedule.name for schedule in get_job_manager().schedules() if " " not in schedule.name]
 
 
 def _called(records: list[JobRecord]) -> list[str]:

@@ -10,7 +10,7 @@ import ast
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jobnb.errors import UsageProblem, unknown
 
@@ -180,6 +180,28 @@ COMMANDS: Mapping[str, Command] = {
             name="panel", usage="[--limit N]", help="the recent jobs as a table that moves, with Cancel and Retry",
             flags=(Flag(name="--limit", help="how many jobs; 20 by default"),),
         ),
+        Command(
+            name="schedule", usage='NAME "0 8 * * 1-5" [--tz ZONE] [--market XNYS] -- f(x, y=2)',
+            help="run a function again and again", least=2, most=2,
+            flags=(
+                Flag(name="--tz", help="time zone of the times; UTC by default"),
+                Flag(name="--market", help="an exchange: only on its trading days"),
+                Flag(name="--only", help="weekdays, mon,wed, or an exchange: while it trades"),
+                Flag(name="--skip", help="the same, left out"),
+                Flag(name="--missed", help="ticks while no service ran: coalesce, all, skip"),
+                Flag(name="--catch-up", help="a tick older than this is missed"),
+                Flag(name="--overlap", help="while the run before goes on: skip, queue, cancel_previous"),
+                Flag(name="--jitter", help="runs start later than their tick by up to this"),
+                Flag(name="--max-runs", help="over after so many runs"),
+                Flag(name="--pause-after", help="paused after so many failures in a row"),
+                *_JOB,
+            ),
+        ),
+        Command(name="schedules", usage="", help="what runs again and again, and when next"),
+        Command(name="pause", usage="NAME", help="a schedule fires no more, until it is resumed", least=1, most=1),
+        Command(name="resume", usage="NAME", help="a paused schedule goes on", least=1, most=1),
+        Command(name="run", usage="NAME", help="start a run of a schedule now", flags=(_OUT,), least=1, most=1),
+        Command(name="unschedule", usage="NAME", help="remove a schedule; its jobs stay", least=1, most=1),
         Command(name="status", usage="", help="the service, its workers, what runs and what waits"),
         Command(name="connect", usage="[ADDRESS]", help="use the cluster at tcp://… or tls://…; the local one", most=1),
         Command(name="help", usage="", help="this page"),
@@ -235,6 +257,11 @@ def parse(line: str) -> Parsed:
         raise unknown("command", name, COMMANDS, **{"in": "%job"})
     if name == "submit":
         return _parse_submit(command, rest)
+    if name == "schedule":
+        when, dashes, call = rest.partition(" -- ")
+        if not dashes or not call.strip():
+            raise UsageProblem(f"after -- say what is to run: %job schedule {command.usage}")
+        return replace(_parse_words(command, _split(when)), call=call.strip())
     return _parse_words(command, _split(rest))
 
 
@@ -274,7 +301,8 @@ def _parse_words(command: Command, words: Sequence[str]) -> Parsed:
         else:
             rest.append(word)
     if len(rest) < command.least:
-        what = "a strategy" if command.settings else "a symbol"
+        what = "a strategy" if command.settings else "a symbol" if command.name == "extract" else "a name"
+        what += " and a time" if command.name == "schedule" else ""
         raise UsageProblem(f"%job {command.name} needs {what}: %job {command.name} {command.usage}")
     if command.most is not None and len(rest) > command.most:
         extra = rest[command.most]

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from jobnb.option import Options
 
 _PLAIN = frozenset({UsageProblem.code, UnknownName.code})
+#: What ``%job schedule`` hands on as it is.
+_SCHEDULE = (
+    "tz", "only", "skip", "missed", "catch_up", "overlap", "jitter", "max_runs", "pause_after",
+)  # fmt: skip
 #: The variable that always holds the last job.
 LAST = "_job"
 
@@ -51,6 +55,8 @@ class JobMagics(Magics):
         %job panel                           %job report ID report.html
         %job dlq                             %job connect tcp://host:8786
         %job dlq retry ID                    %job dlq purge ID
+        %job schedule NAME "0 8 * * 1-5" --tz America/New_York --market XNYS -- f(x)
+        %job schedules                       %job pause | resume | run | unschedule NAME
 
         A job command returns at once with the Job, draws its card, and keeps the job in `_job` (and in NAME with
         `-o NAME`; `bt = %job …` works too). ID is an id, the beginning of one, a name, or a variable that holds a job;
@@ -335,6 +341,43 @@ class JobMagics(Magics):
 
         limit = grammar.count(text, "--limit") if (text := said.text("limit")) else panel.LIMIT
         return panel.panel(self._manager, limit)
+
+    def _schedule(self, said: grammar.Parsed) -> object:
+        name, when = said.words
+        fn, args, kwargs = namespace.evaluate(self._space, said.call)
+        more: dict[str, Any] = {key: said.flags[key] for key in _SCHEDULE if key in said.flags}
+        for key in ("max_runs", "pause_after"):
+            if key in more:
+                more[key] = grammar.count(str(more[key]), f"--{key.replace('_', '-')}")
+        market = said.text("market")
+        if market is not None:
+            from jobnb.triggers.market import Market
+
+            more["only"] = [*([more["only"]] if "only" in more else []), Market(market).days]
+        more |= said.job_options()
+        return self._manager.schedule(name, fn, when, args=args, kwargs=kwargs, **more)
+
+    def _schedules(self, said: grammar.Parsed) -> object:
+        return self._manager.schedules()
+
+    def _pause(self, said: grammar.Parsed) -> object:
+        found = self._manager.find_schedule(said.words[0])
+        found.pause()
+        return found
+
+    def _resume(self, said: grammar.Parsed) -> object:
+        found = self._manager.find_schedule(said.words[0])
+        found.resume()
+        return found
+
+    def _run(self, said: grammar.Parsed) -> Job:
+        return self._made(self._manager.find_schedule(said.words[0]).run(), self._out(said))
+
+    def _unschedule(self, said: grammar.Parsed) -> object:
+        from jobnb.notebook.outputs import Text
+
+        self._manager.find_schedule(said.words[0]).remove()
+        return Text(f"schedule {said.words[0]} is removed; its jobs stay")
 
     def _status(self, said: grammar.Parsed) -> object:
         from jobnb.notebook.outputs import Text

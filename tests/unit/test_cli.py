@@ -7,6 +7,7 @@ import pytest
 
 from jobnb import cli
 from jobnb.doctor import Finding, Verdict, report
+from jobnb.manager import JobManager
 from jobnb.store import Store
 from jobnb.store.jobs import NewJob
 
@@ -114,3 +115,23 @@ def test_dead_letters(home: Path, job: str, capsys: pytest.CaptureFixture[str]) 
     assert "purged 0 jobs" in capsys.readouterr().out
     assert cli.main(["vacuum"]) == 0
     assert "removed 0 files" in capsys.readouterr().out
+
+
+def test_schedules(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(JobManager, "ensure_service", lambda self: None)
+    manager = JobManager(home=home)
+    manager.schedule("beat", len, "15m", args=("abc",))
+    for line, words in (
+        (["schedules"], "every 15m"),
+        (["schedule", "pause", "beat"], "paused"),
+        (["schedule", "resume", "beat"], "next"),
+        (["schedule", "run", "beat"], "of beat"),
+        (["schedule", "ticks", "beat"], "run by hand"),
+        (["schedule", "remove", "beat"], "removed"),
+        (["schedules"], "no schedules"),
+    ):
+        assert cli.main(line) == 0
+        assert words in capsys.readouterr().out
+    assert cli.main(["schedule", "pause", "beat"]) == 2
+    assert "unknown schedule 'beat'" in capsys.readouterr().err
+    manager.store.close()

@@ -43,7 +43,7 @@ def space(manager):
         ("%job show 01", "01", ["01aabbcc"]),
         ("%%job --na", "--na", ["--name"]),
         ("%job nothing x", "x", []),
-        ("%job pa", "pa", ["panel"]),
+        ("%job pan", "pan", ["panel"]),
         ("%job panel --", "--", ["--limit"]),
         ("%job dlq re", "re", ["retry"]),
         ("%job dlq --co", "--co", ["--code"]),
