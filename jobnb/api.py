@@ -286,6 +286,20 @@ def backtest(strategy: Callable[..., Any], data: Prices, **params: Any) -> Job:
         A parameter that neither the strategy nor the engine has.
     DataError
         The data frame, or that of the instrument it names, does not hold usable prices.
+
+    Examples
+    --------
+    One account for many instruments, its weights decided by all of them together::
+
+        class Momentum(jobnb.Strategy):
+            lookback: int = 120
+            top: int = 3
+
+            def weights(self, bars):               # bool: equal shares of what is held; floats: fractions of the equity
+                gain = bars.close.pct_change(self.lookback)
+                return gain.rank(axis=1, ascending=False) <= self.top
+
+        jobnb.backtest(Momentum, {"AAPL": aapl, "MSFT": msft, …}, rebalance="monthly", commission=0.001)
     """
     return Submitter(options=Options()).backtest(strategy, data, **params)
 

@@ -21,6 +21,7 @@ from jobnb.research.data import DataRef
 from jobnb.research.engine import Evaluator
 from jobnb.research.instrument_work import InstrumentsWork
 from jobnb.research.instruments_result import load_instruments
+from jobnb.research.limits import Orders
 from jobnb.research.metrics import LOWER_IS_BETTER, METRICS
 from jobnb.research.portfolio import PortfolioEvaluator, weights_of
 from jobnb.research.portfolio_work import PortfolioWork, universe
@@ -76,8 +77,20 @@ class InstrumentSweepWork(SweepWork):
 
     def runner(self, bars: Bars) -> Run:
         """Return what makes a run once more, and gives the equity of the account, or of all accounts together."""
-        make, one = maker(self._own), self._one
-        return lambda params, trial: one(make(dict(params)))[1]
+        make = maker(self._own)
+        if self.across == "portfolio":
+            one = self._one
+            return lambda params, trial: one(make(dict(params)))[1]
+        line, capital = universe(self.instruments).aligned, self.options.initial_capital
+        runs = [Evaluator(each, self.options) for each in line.bars.values()]
+
+        def combined(params: Mapping[str, Any], trial: int) -> Floats:
+            strategy = make(dict(params))
+            made = [run.one(run.wants(strategy)).equity for run in runs]
+            curves = [np.nan_to_num(line.spread(each, j), nan=capital) for j, each in enumerate(made)]
+            return np.asarray(np.mean(curves, axis=0))
+
+        return combined
 
     def single(self, params: Mapping[str, Any]) -> PortfolioWork | AcrossWork:
         """Return the work of one run with these parameters."""
@@ -98,25 +111,26 @@ class InstrumentSweepWork(SweepWork):
         return cast("type[Strategy]", self.strategy)
 
     @cached_property
-    def _one(self) -> Callable[[Strategy], tuple[Floats, Floats, Floats | None]]:
-        """Return what runs one trial: the metrics that it is valued by, its equity, and the metrics of each."""
+    def _one(self) -> Callable[[Strategy], tuple[Floats, Floats | None, Floats | None]]:
+        """Return what runs one trial: the metrics that it is valued by, the account's equity, the metrics of each."""
         bars = universe(self.instruments)
         if self.across == "portfolio":
             account = PortfolioEvaluator(bars, self.options, self.rebalance)
 
-            def one(strategy: Strategy) -> tuple[Floats, Floats, Floats | None]:
+            def one(strategy: Strategy) -> tuple[Floats, Floats | None, Floats | None]:
                 values, equity, _, _ = account.one(weights_of(strategy, bars), log=False)
                 return values, equity, None
 
             return one
         runs = [Evaluator(each, self.options) for each in bars.values()]
-        line, capital = bars.aligned, self.options.initial_capital
 
-        def each(strategy: Strategy) -> tuple[Floats, Floats, Floats | None]:
-            made = [run.one(run.wants(strategy)) for run in runs]
-            table = np.stack([ran.values for ran in made])
-            curves = [np.nan_to_num(line.spread(ran.equity, j), nan=capital) for j, ran in enumerate(made)]
-            return together(table, self.across), np.mean(curves, axis=0), table
+        def each(strategy: Strategy) -> tuple[Floats, Floats | None, Floats | None]:
+            table = np.empty((len(runs), len(METRICS)))
+            for j, run in enumerate(runs):
+                wanted = run.wants(strategy)
+                row, said = (wanted.targets, wanted.limits[None]) if isinstance(wanted, Orders) else (wanted, None)
+                run.rows(row[None], 1, table[j : j + 1], said)
+            return together(table, self.across), None, table
 
         return each
 

@@ -7,7 +7,8 @@ Runs in a child, or in the caller of a direct run. The exact terms:
   instrument's position taken of an equal share of the equity, 1 / the number of instruments.
 - An instrument trades only at its own bars. With ``conventions="next_open"`` what is decided at a time fills at the
   instrument's next open after it, with ``"close"`` at its close then, or its next one. What was decided and not filled
-  gives way to what is decided later. Where it has no bar it is valued at its last close; it has none before its first.
+  gives way to what is decided later. Where it has no bar it is valued at its last close, also after its
+  last bar, when nothing can be sold any more; it has none before its first.
 - ``rebalance="on_change"``: an instrument trades when its own weight differs from the one before (0 at first), so that
   a constant weight drifts with the prices, as in single backtests. ``"always"``: all are brought to their weights at
   each time. ``"weekly"``, ``"monthly"``, ``"quarterly"``, ``"yearly"``: all are, and weights are looked at only, at the
