@@ -109,7 +109,7 @@ class FoldWork:
             "cv": self.said,
             "folds": self.count,
             "paths": [list(path) for path in self.paths],
-            "options": self.options.to_dict(),
+            "options": {} if is_foreign(self.strategy) else self.options.to_dict(),
             "data": {**self.data.meta, "start": self.span[0], "end": self.span[1]},
             "calendar": asdict(self.calendar),
         }

@@ -145,7 +145,8 @@ class SweepWork:
             "goals": [[goal.name, goal.maximize] for goal in self.goals],
             "runs": self.count,
             "combinations": None if self.space.continuous else self.space.count,
-            "options": self.options.to_dict(),
+            # What another engine assumes is not said by these.
+            "options": {} if is_foreign(self.strategy) else self.options.to_dict(),
             "data": {"name": str(self.data.meta.get("name", "data")), "bars": self.data.meta.get("bars")},
         }
 

@@ -57,7 +57,7 @@ def clock_of(result: FoldsResult, column: str) -> np.ndarray[tuple[int, ...], np
     return clock(pd.DatetimeIndex(result.folds[column]))
 
 
-def objective_bars(axes: Axes, result: FoldsResult, inks: Inks) -> None:
+def objective_bars(axes: Axes, result: FoldsResult, inks: Inks, *, narrow: bool = False) -> None:
     """Draw the objective of each fold in and out of sample, side by side."""
     folds = result.folds
     place = np.arange(len(folds))
@@ -69,14 +69,16 @@ def objective_bars(axes: Axes, result: FoldsResult, inks: Inks) -> None:
         axes.bar(place + shift, np.where(np.isfinite(values), values, 0.0), width=0.38, label=label, color=colour,
                  alpha=alpha, linewidth=0)  # fmt: skip
     axes.axhline(0.0, color=inks.soft, linewidth=0.7)
-    look.dress(axes, inks, f"{result.objective.replace('_', ' ')} of each fold")
+    what = f"{result.objective.replace('_', ' ')} of each fold"
+    look.dress(axes, inks, f"{what}\nin sample (grey) and out of sample" if narrow else what)
     step = max(1, -(-len(folds) // 24))
     axes.set_xticks(place[::step], [str(fold) for fold in folds.index[::step]])
     axes.set_xlabel("fold")
     look.few(axes.yaxis)
     if result.objective in PERCENT:
         look.percents(axes.yaxis)
-    look.key(axes, inks)
+    if not narrow:
+        look.key(axes, inks)
 
 
 def objective_figure(result: FoldsResult, *, inks: Inks = NEUTRAL) -> Picture:
@@ -116,7 +118,7 @@ def paths_figure(result: CrossValidationResult, *, inks: Inks = NEUTRAL, titled:
     if len(runs) > 1:
         _distribution(right, result, inks)
     else:
-        objective_bars(right, result, inks)
+        objective_bars(right, result, inks, narrow=True)
     if titled:
         figure.suptitle(look.plain(result.title), x=0.01, ha="left", fontsize=9.5, color=inks.ink)
     return figure

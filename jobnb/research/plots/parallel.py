@@ -57,6 +57,8 @@ def parallel_figure(
         raise UsageProblem("there is nothing to draw: no parameter varies, or no run has a finite value")
     up = result.maximize if metric == result.objective else True
     # Worst first, so that the best is drawn on top.
+    # Of equal runs the first is the best, as everywhere: it comes last.
+    finite = finite[::-1]
     order = finite[np.argsort(value[finite] if up else -value[finite], kind="stable")]
     shown = _chosen(order, most)
     low, high = float(value[order].min()), float(value[order].max())

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jobnb.errors import UsageProblem
+from jobnb.research.metrics import MEANINGS
 from jobnb.research.report import parts
 from jobnb.research.report.parts import Cell, Html, columns, figure, percent, section, table
 from jobnb.research.report.shell import head, shell
@@ -51,13 +52,11 @@ def folds_page(result: FoldsResult, about: Mapping[str, object]) -> str:
 
 
 def _head(result: FoldsResult) -> Html:
-    from jobnb.research.options import EngineOptions
-
     data = result.data
     span = " to ".join(str(data[key]) for key in ("start", "end") if data.get(key))
     kind = " · ".join(filter(None, [_KINDS.get(result.kind, "Folds"), str(data.get("name", "data")), span]))
     done = f"{len(result):,} of {result.planned:,} folds"
-    terms = [result.cv, f"objective {parts.words(result.objective)}", done, *EngineOptions.parse(result.options).texts]
+    terms = [result.cv, f"objective {parts.words(result.objective)}", done, *parts.terms(result.options)]
     return head(kind, result.name, [parts.esc(" · ".join(terms))])
 
 
@@ -66,7 +65,7 @@ def _tiles(result: FoldsResult) -> Html:
     items = []
     for side, label in (("inside", "in sample"), ("outside", "out of sample")):
         value = result._middle(side)
-        kind = parts.sign(value) if side == "outside" else ""
+        kind = _kind(result.objective, value) if side == "outside" else ""
         items.append((f"{goal} {label}", number(result.objective, value), "median of the folds", kind))
     if not math.isnan(result.efficiency):
         kept = percent(result.efficiency, 0) if result.efficiency > 0 else "none"
@@ -76,6 +75,11 @@ def _tiles(result: FoldsResult) -> Html:
         items.append(("rank correlation", text, "of trials, in and out", ""))
     items.append(("folds", f"{len(result):,}", "", ""))
     return parts.tiles(items)
+
+
+def _kind(name: str, value: float) -> str:
+    """Return whether a number is good; of a metric of the user's own nobody knows."""
+    return parts.sign(value) if name in MEANINGS else ""
 
 
 def _walk(result: Any) -> list[Html]:
@@ -132,7 +136,7 @@ def _table(result: FoldsResult) -> Html:
         for name in names:
             for side in ("in", "out"):
                 value = float(row[f"{side}_{name}"])
-                cells.append(Cell(text=number(name, value), kind=parts.sign(value) if side == "out" else ""))
+                cells.append(Cell(text=number(name, value), kind=_kind(name, value) if side == "out" else ""))
         rank = float(row["rank_correlation"])
         cells.append("–" if math.isnan(rank) else f"{rank:.2f}".replace("-", "−"))
         if row.get("error"):

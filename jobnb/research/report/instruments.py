@@ -34,9 +34,14 @@ _LIKE = {
 
 def instruments_page(result: MultiBacktestResult, about: Mapping[str, object]) -> str:
     """Return the page of a strategy on several instruments, each with its own account."""
+    first = head("Backtest of several instruments", result.name, [parts.esc(result.title), parts.esc(result.foot)])
+    return shell(result.title, [first, *instruments_body(result)], about)
+
+
+def instruments_body(result: MultiBacktestResult) -> list[Html]:
+    """Return everything of the page but the head."""
     from jobnb.research.report.run import course_sections, tiles
 
-    body = [head("Backtest of several instruments", result.name, [parts.esc(result.title), parts.esc(result.foot)])]
     frame = result.metrics
     names = [name for name in _SHOWN if name in frame] or [str(name) for name in frame.columns[:8]]
     rows = [
@@ -52,26 +57,31 @@ def instruments_page(result: MultiBacktestResult, about: Mapping[str, object]) -
         course = result._course()
         values = dict(result.combined)
     except UsageProblem as error:
-        return shell(result.title, [*body, Html(f"<p class=note>{parts.esc(error.message)}</p>"), each, failed], about)
+        return [Html(f"<p class=note>{parts.esc(error.message)}</p>"), each, failed]
     curves = section("Equity", figure(_curves(result), f"Equity of {result.title}"), note=(
         "The initial capital in equal shares, each instrument left to itself."
     ))  # fmt: skip
     # The first of the sections is the equity, which is drawn with its instruments here.
-    return shell(
-        result.title, [*body, tiles(values, course), curves, each, failed, *course_sections(course)[1:]], about
-    )
+    return [tiles(values, course), curves, each, failed, *course_sections(course)[1:]]
 
 
 def portfolio_page(result: PortfolioResult, about: Mapping[str, object]) -> str:
     """Return the page of a portfolio."""
+    from jobnb.research.report.run import run_head
+
+    return shell(result.title, [run_head("Portfolio", result), *portfolio_body(result)], about)
+
+
+def portfolio_body(result: PortfolioResult) -> list[Html]:
+    """Return everything of the page but the head."""
     from jobnb.research.plots.instruments import portfolio_figure
     from jobnb.research.report.figures import INKS
-    from jobnb.research.report.run import run_body, run_head
+    from jobnb.research.report.run import run_body
 
     headline, *rest = run_body(result)
     picture = figure(portfolio_figure(result, inks=INKS, titled=False), f"Weights of {result.title}")
     extra = [section("Account and weights", picture), section(_counted(len(result.symbols)), _shares(result))]
-    return shell(result.title, [run_head("Portfolio", result), headline, *extra, *rest], about)
+    return [headline, *extra, *rest]
 
 
 def _counted(count: int) -> str:

@@ -134,6 +134,20 @@ def short(value: object) -> str:
     return str(value)
 
 
+def terms(options: Mapping[str, Any]) -> list[str]:
+    """Return what a search assumed, in words; another engine's options are empty here."""
+    from jobnb.errors import UsageProblem
+    from jobnb.research.options import EngineOptions
+
+    if not options:
+        return ["costs and fills as the strategy itself says"]
+    try:
+        return EngineOptions.parse(options).texts
+    except UsageProblem:
+        # Of a newer jobnb.
+        return [f"{words(name)} {value}" for name, value in options.items()]
+
+
 def listed(pairs: Mapping[str, object]) -> Html:
     """Return names and values as chips."""
     return Html("".join(f"<code>{esc(name)} <b>{esc(short(value))}</b></code> " for name, value in pairs.items()))

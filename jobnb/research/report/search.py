@@ -9,9 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from jobnb.errors import JobnbError
 from jobnb.research.report import parts
-from jobnb.research.report.parts import Cell, Html, columns, figure, section, table
+from jobnb.research.report.parts import Cell, Html, figure, section, table
 from jobnb.research.report.shell import head, shell
 from jobnb.research.text import number
 
@@ -57,12 +56,7 @@ def search_page(result: OptimizeResult, about: Mapping[str, object], best: Pictu
 
 
 def _head(result: OptimizeResult) -> Html:
-    from jobnb.research.options import EngineOptions
-
-    try:
-        terms = EngineOptions.parse(result.options).texts
-    except JobnbError:
-        terms = [f"{name} {value}" for name, value in result.options.items()]
+    terms = parts.terms(result.options)
     space = {name: str(_range(result, name)) for name in result.space.names}
     how = f"{result.method}, {len(result):,} of {result.planned:,} runs"
     how += "" if result.seed is None or result.method == "grid" else f", seed {result.seed}"
@@ -163,8 +157,12 @@ def _errors(result: OptimizeResult) -> Html:
 
 
 def _best(best: Any) -> list[Html]:
+    from jobnb.research.report.instruments import instruments_body, portfolio_body
     from jobnb.research.report.run import run_body
 
-    said = parts.esc(" · ".join(best.conventions))
-    top = Html(f"<h2 class=part>The best run</h2><p>{parts.listed(best.params)}</p><p class=note>{said}</p>")
-    return [top, *run_body(best), columns()]
+    top = Html(
+        f"<h2 class=part>The best run</h2><p>{parts.esc(best.title)}</p><p class=note>{parts.esc(best.foot)}</p>"
+    )
+    if isinstance(best, Mapping):
+        return [top, *instruments_body(best)]  # type: ignore[arg-type]  # the one of these that is a mapping
+    return [top, *(portfolio_body(best) if hasattr(best, "by_instrument") else run_body(best))]

@@ -57,7 +57,7 @@ footer{margin-top:30px;padding-top:9px;border-top:1px solid var(--line);color:va
 footer p{margin:2px 0}
 @page{size:A4;margin:11mm}
 @media print{main{max-width:none;padding:0}body{font-size:10.5px;-webkit-print-color-adjust:exact;print-color-adjust:exact}
-table{font-size:9.5px}section,figure,tr{break-inside:avoid}h2{break-after:avoid}.wide{overflow:visible}.columns{grid-template-columns:1fr 1fr;gap:0 20px}.tiles{grid-template-columns:repeat(8,1fr)}.tiles dd{font-size:14px}.numbers{columns:3}}
+table{font-size:9.5px}section,figure,tr{break-inside:avoid}h2{break-after:avoid}.wide{overflow:visible}.columns{grid-template-columns:1fr 1fr;gap:0 20px}.tiles{grid-template-columns:repeat(8,1fr)}.tiles dd{font-size:14px}.tiles dt,.tiles small{font-size:9px}.numbers{columns:3}}
 """  # noqa: E501  (one rule of CSS a line)
 
 

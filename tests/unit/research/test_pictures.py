@@ -299,6 +299,15 @@ def test_parallel_coordinates(search):
         found.plot_parallel("sharp_ratio")
 
 
+def test_of_equal_runs_the_first_is_the_best(search):
+    found = search({"fast": [5], "slow": [20, 30], "bound": [0.0, -0.0]})
+    assert len(found.top(2)) == 2
+    assert found.top(2)["sharpe_ratio"].nunique() == 1
+    best = found.plot_parallel().axes[0].lines[0].get_ydata()
+    assert best[1] == 0.0
+    assert found.best_index in (0, 2)
+
+
 def test_parallel_coordinates_of_a_search_for_the_least(search):
     found = search({"fast": range(2, 10), "slow": [20]}, objective="volatility", maximize=False)
     best = found.plot_parallel().axes[0].lines[0].get_ydata()

@@ -283,6 +283,15 @@ def test_searches_of_one_three_and_no_good_parameters(stored):
     assert "<no>" in page.text
 
 
+def test_a_function_of_the_users_says_its_own_terms(stored):
+    def score(data, n=3):
+        return {"score": float(n)}
+
+    page = read(report.page(searched(stored, {"n": [3, 4]}, score, objective="score")))
+    assert "costs and fills as the strategy itself says" in page.text
+    assert "no costs" not in page.text
+
+
 def test_several_objectives_have_their_front(stored):
     goals = [("sharpe_ratio", True), ("max_drawdown", True)]
     found = searched(stored, {"fast": range(3, 12), "slow": range(15, 40, 3)})
@@ -436,3 +445,41 @@ def test_a_portfolio():
         assert said in page.text, said
     assert f"{made.by_instrument['pnl'].max():,.2f}".replace("-", "−") in page.text
     assert report.page(made) == report.page(pickle.loads(pickle.dumps(made)))
+
+
+# The job
+
+
+def record(**changes):
+    from datetime import UTC, datetime
+
+    from jobnb.job import JobRecord, Status
+
+    plain = {
+        "id": "a1", "name": "<n>", "kind": "backtest", "status": Status.COMPLETED, "cluster": "embedded",
+        "created_at": datetime(2026, 1, 2, 3, 4, tzinfo=UTC), "plan": {"type": "single"},
+    }  # fmt: skip
+    return JobRecord(**{**plain, **changes})
+
+
+@pytest.mark.parametrize("changes", [{"plan": {"type": "map"}, "kind": "map"}, {"kind": "cell"}])
+def test_a_job_without_a_report_is_refused_before_anybody_waits(changes):
+    with pytest.raises(UsageProblem, match=f"job a1 .* is a {changes['kind']} and has no report"):
+        report.check(record(**changes))
+
+
+def test_the_foot_says_where_it_is_from(result):
+    job = record(
+        snapshot={
+            "seed": 7,
+            "versions": {"python": "3.13"},
+            "git": {"commit": "abc", "dirty": True},
+            "data": {"name": "GOOG", "fingerprint": "f00"},
+        }
+    )
+    report.check(job)
+    text = read(report.page(result, report.about(job))).text
+    for said in ("a1 · <n> · 2026-01-02 03:04 UTC", "GOOG · f00", "Seed: 7", "abc with changes", "python 3.13"):
+        assert said in text, said
+    bare = report.about(record())
+    assert [name for name, said in bare.items() if said] == ["Job"]
