@@ -213,16 +213,17 @@ class FoldsResult:
         head += [f"{side} {name.replace('_', ' ')}" for name in shown for side in ("in", "out")]
         rows = []
         for run in self._runs:
-            first, last = (f"{time:%Y-%m-%d}" for time in self._times([run.test[0][2], run.test[-1][3]]))
+            ends = self._times([bar for piece in run.test for bar in (piece[2], piece[3])])
+            days = [f"{time:%Y-%m-%d}" for time in ends]
+            # A choice of groups that are not neighbours is several windows.
+            test = ", ".join(f"{a} to {b}" for a, b in zip(days[::2], days[1::2], strict=True))
             params = run.params or {}
             values = [
                 number(name, float(side[self.columns.index(name)]))
                 for name in shown
                 for side in (run.inside, run.outside)
             ]
-            rows.append(
-                [str(run.number), f"{first} to {last}", *(str(params.get(n, "–")) for n in self.space.varying), *values]
-            )
+            rows.append([str(run.number), test, *(str(params.get(n, "–")) for n in self.space.varying), *values])
         return head, rows
 
     @property
