@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from jobnb.api import cron as cron
     from jobnb.api import daily_at as daily_at
     from jobnb.api import dead_letters as dead_letters
+    from jobnb.api import enqueue as enqueue
     from jobnb.api import every_minutes as every_minutes
     from jobnb.api import extract as extract
     from jobnb.api import get as get
+    from jobnb.api import handlers as handlers
+    from jobnb.api import job_handler as job_handler
     from jobnb.api import jobs as jobs
     from jobnb.api import map as map  # noqa: A004
     from jobnb.api import market as market
@@ -67,6 +70,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "jobnb.api": (
+        "job_handler",
+        "handlers",
+        "enqueue",
         "schedules",
         "schedule",
         "market",

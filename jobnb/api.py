@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jobnb.research.folds import SplitsRows
     from jobnb.research.goal import Objective
     from jobnb.research.instruments import Prices
+    from jobnb.store.handlers import HandlerRecord
     from jobnb.timetable import Schedule, Schedules
     from jobnb.triggers.condition import Condition
     from jobnb.triggers.market import Market
@@ -506,7 +507,7 @@ def on(names: str | Iterable[str], fn: Callable[[Job, Event], object]) -> Callab
 
 def schedule(
     name: str,
-    target: Callable[..., Any] | Job,
+    target: Callable[..., Any] | Job | str,
     when: Trigger | str | float | timedelta | datetime,
     *,
     args: Sequence[Any] = (),
@@ -526,8 +527,8 @@ def schedule(
     Parameters
     ----------
     name : str
-    target : callable or Job
-        A function, or a job whose work is done again, with the data that it had.
+    target : callable, Job or str
+        A function, a job whose work is done again with the data that it had, or the name of a handler (as it is now).
     when : str, float, timedelta, datetime or trigger
         ``"15m"``, cron such as ``"0 8 * * 1-5"``, a moment for once, or ``jobnb.market("XNYS").close("-10m")``.
     args, kwargs
@@ -584,6 +585,54 @@ def market(exchange: str) -> Market:
     from jobnb.triggers.market import Market
 
     return Market(exchange)
+
+
+def job_handler(name: str, **said: Any) -> Callable[[F], F]:
+    """Decorate a function that is run by name: `jobnb.enqueue`, also after this kernel has gone.
+
+    It is stored with its code. With one parameter called ``args`` it gets a dict of all arguments, else each by name;
+    ``async def`` is fine.
+
+    Parameters
+    ----------
+    name : str
+    **said
+        Options of all of its jobs, as for `jobnb.options`: ``retry``, ``timeout``, ``priority``, ``queue``, …
+    """
+
+    def decorate(fn: F) -> F:
+        get_job_manager().register_handler(name, fn, **said)
+        return fn
+
+    return decorate
+
+
+def enqueue(
+    name: str, args: Mapping[str, Any] | None = None, *, scheduled_at: datetime | str | None = None, **said: Any
+) -> Job:
+    """Run a handler as a job.
+
+    Parameters
+    ----------
+    name : str
+        As it was registered with `jobnb.job_handler`; its newest version is run.
+    args : mapping, optional
+    scheduled_at : datetime or str, optional
+        Not before this moment.
+    **said
+        Options of this job, as for `jobnb.options`; what is not said is as the handler has it.
+
+    Raises
+    ------
+    UnknownName
+        There is no handler of that name.
+    """
+    return get_job_manager().enqueue(name, args, scheduled_at=scheduled_at, **said)
+
+
+def handlers() -> builtins.list[HandlerRecord]:
+    """Return the newest version of each handler, by name."""
+    return get_job_manager().handlers()
 
 
 def every_minutes(minutes: float, **said: Any) -> Callable[[F], F]:

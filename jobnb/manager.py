@@ -25,6 +25,7 @@ from jobnb.errors import (
     UsageProblem,
     did_you_mean,
 )
+from jobnb.handling import Handling
 from jobnb.job import Attempt, Event, Job, JobRecord, JobType, JobView, LogLine, Outcome, Status, utcnow
 from jobnb.listener import Events
 from jobnb.option import Options
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from jobnb.work import Work
 
 
-class JobManager(Connection, Coroutines, Timetable):
+class JobManager(Connection, Coroutines, Timetable, Handling):
     """Submits jobs and looks after them.
 
     Parameters

@@ -185,7 +185,7 @@ class Timetable:
     def schedule(
         self,
         name: str,
-        target: Callable[..., Any] | Job,
+        target: Callable[..., Any] | Job | str,
         when: Trigger | str | float | timedelta | datetime,
         *,
         args: Sequence[Any] = (),
@@ -234,7 +234,7 @@ class Timetable:
 
     def _work_of(
         self,
-        target: Callable[..., Any] | Job,
+        target: Callable[..., Any] | Job | str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         options: Options,
@@ -242,13 +242,18 @@ class Timetable:
     ) -> NewJob:
         manager = self._all
         options = options if options.name else options.merge(name=name)
+        if isinstance(target, str):
+            if args:
+                raise UsageProblem("a handler takes its arguments by name: kwargs={…}.")
+            said = {k: getattr(options, k) for k in OPTION_NAMES if getattr(options, k) != getattr(Options(), k)}
+            return manager.handled(target, kwargs, said)
         if isinstance(target, Job):
             if args or kwargs:
                 raise UsageProblem("a job is done again as it was: args and kwargs go with a function.")
             changes = {k: getattr(options, k) for k in OPTION_NAMES if getattr(options, k) != getattr(Options(), k)}
             return submission.again(manager.store, manager.cluster, target.record, changes)
         if not callable(target):
-            raise UsageProblem(f"{target!r} is neither a function nor a job. Write schedule(name, f, when), not f().")
+            raise UsageProblem(f"{target!r} is no function, job or handler. Write schedule(name, f, when), not f().")
         from jobnb.work import CallWork
 
         work = CallWork(fn=target, args=tuple(args), kwargs=dict(kwargs))

@@ -12,6 +12,7 @@ import logging
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -85,6 +86,51 @@ def _counted(value: Any) -> dict[str, int] | None:
         if isinstance(count, int) and not isinstance(count, bool):
             return {"records": count}
     return None
+
+
+#: What a handler is called with, while `Handled` runs its code.
+_given: ContextVar[dict[str, Any] | None] = ContextVar("jobnb_given", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandlerCall:
+    """A handler's function: called with the arguments that its `Handled` was given.
+
+    One parameter of the name ``args`` gets all of them as a dict; else each goes to the parameter of its name.
+    """
+
+    fn: Callable[..., Any]
+
+    def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
+        """Call the function; its value is the whole result."""
+        given = dict(_given.get() or {})
+        whole = list(inspect.signature(self.fn).parameters) == ["args"]
+        value = call(self.fn, (given,), {}) if whole else call(self.fn, (), given)
+        return Part(stop=stop, result=cloudpickle.dumps(value), summary=_counted(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handled:
+    """One call of a stored handler.
+
+    Attributes
+    ----------
+    code : bytes
+        The pickled work around a `HandlerCall`, as it was registered.
+    args : mapping
+    """
+
+    code: bytes
+    args: Mapping[str, Any]
+
+    def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
+        """Run the handler with these arguments."""
+        token = _given.set(dict(self.args))
+        try:
+            work: Work = pickle.loads(self.code)
+            return work.run(start, stop, budget, report)
+        finally:
+            _given.reset(token)
 
 
 def item_seeder() -> Callable[[int], None]:

@@ -93,6 +93,7 @@ class DeadLetters:
 
 _USED = (
     "SELECT payload FROM jobs UNION SELECT value FROM jobs, json_each(jobs.blobs) "
+    "UNION SELECT payload FROM handlers UNION SELECT value FROM handlers, json_each(handlers.blobs) "
     "UNION SELECT payload FROM schedules UNION SELECT value FROM schedules, json_each(schedules.blobs) "
     "UNION SELECT result_sha FROM tasks WHERE result_sha IS NOT NULL UNION SELECT sha FROM artifacts"
 )

@@ -62,7 +62,8 @@ class Payloads:
         """Remove the works that no job refers to; return how many and how many bytes."""
         with self._db.writing("normal"):
             sql = (
-                "DELETE FROM payloads WHERE sha NOT IN (SELECT payload FROM jobs UNION SELECT payload FROM schedules) "
+                "DELETE FROM payloads WHERE sha NOT IN (SELECT payload FROM jobs UNION SELECT payload FROM schedules "
+                "UNION SELECT payload FROM handlers) "
                 "RETURNING length(content)"
             )
             sizes = [int(row[0]) for row in self._db.rows(sql)]

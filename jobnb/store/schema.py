@@ -184,6 +184,17 @@ CREATE TABLE ticks (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX ticks_waiting ON ticks (fire_at) WHERE verdict = 'waiting';
 
+-- Functions by name, with their code.
+CREATE TABLE handlers (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    payload TEXT NOT NULL,
+    blobs TEXT NOT NULL,
+    job TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (name, version)
+) STRICT, WITHOUT ROWID;
+
 -- Of which schedule a job is a run, and of which moment.
 ALTER TABLE jobs ADD COLUMN schedule TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN fire_at INTEGER;

@@ -16,6 +16,7 @@ from jobnb.job import JobView
 from jobnb.store.blobs import Blobs
 from jobnb.store.database import Database
 from jobnb.store.dead_letters import DeadLetters
+from jobnb.store.handlers import Handlers
 from jobnb.store.jobs import Jobs, from_us
 from jobnb.store.leases import Leases
 from jobnb.store.payloads import Payloads
@@ -54,6 +55,7 @@ class Store:
         self.leases = Leases(self.database, clock)
         self.dead_letters = DeadLetters(self.database, clock, self.jobs, self.blobs, self.payloads)
         self.tasks = Tasks(self.database, clock, self.jobs, self.leases, self.blobs)
+        self.handlers = Handlers(self.database, clock, self.payloads)
         self.schedules = Schedules(self.database, clock, self.jobs, self.payloads)
         self.database.version()
 

@@ -16,6 +16,8 @@ from collections import deque
 _LARGEST_BYTES = 16_384
 _STRINGS = frozenset({"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"})
 _RECALLS = frozenset({"BINGET", "LONG_BINGET"})
+#: How a pickle of more than a few bytes begins: protocol 5, a frame.
+_PICKLE = b"\x80\x05\x95"
 #: Of older protocols than the one that front doors write.
 _OLD = frozenset({"GLOBAL", "INST", "PUT", "BINPUT", "LONG_BINPUT"})
 #: Stands for cloudpickle's own function in what was read last; no text of a user's has such a character.
@@ -85,6 +87,8 @@ def reads_light(payload: bytes) -> bool:
     try:
         for code, value, _ in pickletools.genops(payload):
             name = code.name
+            if isinstance(value, bytes) and value.startswith(_PICKLE) and not reads_light(value):
+                return False  # A work within a work.
             if name == "MEMOIZE":
                 memo[len(memo)] = last[-1]
                 continue

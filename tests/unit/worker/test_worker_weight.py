@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jobnb.work import CallWork, MapWork
+from jobnb.work import CallWork, Handled, HandlerCall, MapWork
 from jobnb.worker import late_seed
 from jobnb.worker.weight import Weights, reads_light
 
@@ -63,6 +63,14 @@ def test_arguments_count():
     assert not reads_light(packed(len, pd.Series([1])))
     assert reads_light(packed(len, {"deep": [("a", 1.5), {"b"}]}))
     assert reads_light(cloudpickle.dumps(MapWork(fn=len, items=["a"])))
+
+
+def test_a_work_within_a_work_counts():
+    def handled(fn) -> bytes:
+        return cloudpickle.dumps(Handled(code=cloudpickle.dumps(HandlerCall(fn=fn)), args={"a": 1}))
+
+    assert reads_light(handled(by_value("def f(a): return a")))
+    assert not reads_light(handled(by_value("import numpy as np\ndef f(a): return np.sin(a)")))
 
 
 def test_what_cannot_be_read_is_heavy():
