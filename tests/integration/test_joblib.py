@@ -157,6 +157,8 @@ def test_an_interrupt_cancels_the_job(inside, tmp_path):
         started(tmp_path)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # What a shell starts in the background ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
@@ -164,6 +166,7 @@ def test_an_interrupt_cancels_the_job(inside, tmp_path):
             Parallel()(delayed(kit.mark_and_wait)(tmp_path, i, "/nowhere") for i in range(4))
     finally:
         thread.join()
+        signal.signal(signal.SIGINT, before)
     until(lambda: inside[0].status is Status.CANCELLED)
     assert Parallel()(delayed(abs)(-i) for i in range(3)) == [0, 1, 2]
 
