@@ -206,11 +206,13 @@ class Bars:
 
     def sma(self, n: int) -> Floats:
         """Simple moving average of the close over ``n`` bars."""
-        return self._memo.one(("sma", n), self._sma, n)
+        found = self._memo.at_hand.get(("sma", n))
+        return self._memo.one(("sma", n), self._sma, n) if found is None else found
 
     def ema(self, n: int) -> Floats:
         """Exponential moving average of the close; pandas' ``ewm(span=n, adjust=False, min_periods=n)``."""
-        return self._memo.one(("ema", n), lambda: indicators.exponential(self.close, indicators.window(n)))
+        found = self._memo.at_hand.get(("ema", n))
+        return self._memo.one(("ema", n), self._ema, n) if found is None else found
 
     def rsi(self, n: int = 14) -> Floats:
         """Wilder's relative strength index of the close, 0 to 100."""
@@ -301,6 +303,9 @@ class Bars:
             return made.copy()
 
         return self._memo.one(("indicator", *self._memo.key(fn, args)), compute, keep=(fn, args))
+
+    def _ema(self, n: int) -> Floats:
+        return indicators.exponential(self.close, indicators.window(n))
 
     def _sma(self, n: int) -> Floats:
         total = self._memo.one(("running_sum",), lambda: indicators.running_sum(self.close))

@@ -29,6 +29,8 @@ class Memo:
         self.limit = limit
         self.size = 0
         self._ample = limit // 2
+        #: Those of `one` while none has to go soon, so that their order does not matter: the shortest way to an array.
+        self.at_hand: dict[Hashable, Floats] = {}
         # Beside the arrays: what the key names by identity, which must live as long as the key.
         self._kept: OrderedDict[Hashable, tuple[tuple[Floats, ...], object]] = OrderedDict()
 
@@ -43,7 +45,10 @@ class Memo:
             if self.size > self._ample:
                 self._kept.move_to_end(key)
             return found[0][0]
-        return self._store(key, (compute(*args),), keep)[0]
+        made = self._store(key, (compute(*args),), keep)[0]
+        if self.size <= self._ample:
+            self.at_hand[key] = made
+        return made
 
     def many(self, key: Hashable, compute: Callable[[], tuple[Floats, ...]]) -> tuple[Floats, ...]:
         """Return the arrays of this key, computed if they are not here."""
@@ -58,6 +63,9 @@ class Memo:
             array.flags.writeable = False
         self._kept[key] = (arrays, keep)
         self.size += sum(array.nbytes for array in arrays)
+        if self.size > self._ample:
+            # From here on each use counts, and what goes must be gone.
+            self.at_hand.clear()
         while self.size > self.limit and len(self._kept) > 1:
             _, (dropped, _) = self._kept.popitem(last=False)
             self.size -= sum(array.nbytes for array in dropped)

@@ -189,6 +189,38 @@ def test_an_indicator_of_wrong_length_or_arguments_is_refused(daily):
         daily.indicator(len, [1, 2])
 
 
+def test_what_is_at_hand_is_what_need_not_go_soon():
+    memo = Memo(limit=4 * 800)
+    one = memo.one("one", np.zeros, 100)
+    two = memo.one("two", np.zeros, 100)
+    assert memo.at_hand["one"] is one
+    assert memo.at_hand["two"] is two
+    memo.one("three", np.zeros, 100)
+    # More than half of the limit: which of them was used last now counts, and none may be kept beside.
+    assert not memo.at_hand
+    memo.one("one", np.zeros, 100)
+    for i in range(2):
+        memo.one(i, np.zeros, 100)
+    assert not memo.at_hand
+    assert memo.one("one", np.zeros, 100) is one
+    assert memo.one("two", np.zeros, 100) is not two
+
+
+def test_averages_are_computed_once_and_the_same_when_the_memory_is_full():
+    bars = Bars.from_frame(gbm(300))
+    first = [bars.sma(5), bars.ema(5)]
+    assert bars.sma(5) is first[0]
+    assert bars.ema(5) is first[1]
+    bars._memo.limit, bars._memo._ample = 0, 0
+    for n in (6, 7):
+        bars.sma(n)
+        bars.ema(n)
+    again = [bars.sma(5), bars.ema(5)]
+    for a, b in zip(first, again, strict=True):
+        assert a is not b
+        np.testing.assert_array_equal(a, b)
+
+
 def test_the_memory_of_indicators_is_bounded():
     memo = Memo(limit=10 * 800)
     first = memo.one(0, lambda: np.zeros(100))
