@@ -47,7 +47,8 @@ class Marked:
             while not os.path.exists(self.gate):
                 time.sleep(0.005)
         elif self.gated != "9999":
-            time.sleep(0.2)  # A task's worth: none of these shares a task with one that waits.
+            # More than a task's worth: none of these shares a task with one that waits, or is sent ahead behind it.
+            time.sleep(0.5)
         return daily(start, end)
 
     def counts(self) -> dict[str, int]:
