@@ -201,5 +201,24 @@ ALTER TABLE jobs ADD COLUMN fire_at INTEGER;
 CREATE INDEX jobs_schedule ON jobs (schedule, seq) WHERE schedule <> '';
 """
 
+# The parts of version 5, one per noun.
+
+_QUEUES = """
+"""
+
+_CHAINS = """
+"""
+
+_LIMITS = """
+"""
+
+_NOTICES = """
+"""
+
+_TIMETABLE = """
+"""
+
+V5 = _QUEUES + _CHAINS + _LIMITS + _NOTICES + _TIMETABLE
+
 #: ``MIGRATIONS[n]`` takes a store from version n to n + 1. Never edit one that was released: add the next.
-MIGRATIONS: tuple[str, ...] = (V1, V2, V3, V4)
+MIGRATIONS: tuple[str, ...] = (V1, V2, V3, V4, V5)
