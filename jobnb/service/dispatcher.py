@@ -6,19 +6,19 @@ the lease. Dask's threads do nothing but put messages into its inbox.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from jobnb.errors import HomeNotWritable, LeaseLost, StoreError
-from jobnb.job import JobRecord, Status, utcnow
+from jobnb.job import Status, utcnow
 from jobnb.service.choice import Candidate, choose
 from jobnb.service.cluster import Cluster, ClusterLost
 from jobnb.service.courier import Courier, Ended, Inbox, Lost, Message
+from jobnb.service.intake import Intake
 from jobnb.service.lease_keeper import LeaseKeeper
 from jobnb.service.ledger import Ledger
 from jobnb.service.planner import Planner
@@ -50,16 +50,12 @@ FINISH_SECONDS = 1.0
 FIRST_SECONDS = 5.0
 #: Pause after the store could not be written.
 STORE_PAUSE_SECONDS = 0.5
-#: A call that took no longer, the last time one of that name ended, may be sent ahead, behind one that runs.
-AHEAD_SECONDS = 0.1
-#: So many of them may be out per place, and so many seconds of work: they come back in batches, which are written
-#: down at once.
+#: So many calls known to be short may be out per place, and so many seconds of work: they come back in batches, which
+#: are written down at once.
 AHEAD_CALLS = 6
 AHEAD_TOTAL_SECONDS = 0.15
 #: One that was sent ahead and has not begun by then is called back: the one before it takes longer than thought.
 RECALL_SECONDS = 0.5
-#: Names of calls of which it is known how long they take.
-PACES_KEPT = 1_000
 _OVERDUE = {
     "code": "TIMEOUT_ERROR",
     "message": "the job had not ended by its deadline.",
@@ -105,15 +101,13 @@ class Dispatcher:
         self._ledgers: dict[str, Ledger] = {}
         self._recorder = Recorder(store=self.store, keeper=self.keeper, courier=self._courier, ledgers=self._ledgers)
         self._planner = Planner(store=self.store, keeper=self.keeper)
+        self._intake = Intake(store=self.store, keeper=self.keeper)
         self._order = 0
         self._orders: dict[str, int] = {}
-        #: Seconds that the last call of a name took.
-        self._paces: dict[str, float] = {}
         self._slots = 0
         #: The scheduler was asked for the size of its cluster and has not answered yet.
         self._silent = False
         self._seen: int | None = None
-        self._waiting = True
         self._next_scheduled: int | None = None
         self._last_event = 0
         #: When to leave, once somebody has asked for it.
@@ -158,7 +152,7 @@ class Dispatcher:
                     self._hand_back("the service was stopped; it goes on with the next one", leave=True)
                     return STOPPED
                 if now >= count_at:
-                    count_at = now + (COUNT_SECONDS if self._ledgers or self._waiting else IDLE_COUNT_SECONDS)
+                    count_at = now + (COUNT_SECONDS if self._ledgers or self._intake.waiting else IDLE_COUNT_SECONDS)
                     self._count()
                     self._end_the_overdue()
                     if self.watch is not None:
@@ -238,7 +232,7 @@ class Dispatcher:
                 self.store.tasks.wake_scheduled(self._name)
             self._next_scheduled = self.store.tasks.next_scheduled(self._name)
         self._seen = version
-        self._waiting = True
+        self._intake.waiting = True
         return True
 
     def _anybody_there(self) -> bool:
@@ -267,7 +261,7 @@ class Dispatcher:
         self.keeper.tell(slots=size.slots, workers=size.workers)
         self._note("" if size.slots else "the cluster has no worker")
         self._slots = size.slots
-        self._waiting = True
+        self._intake.waiting = True
 
     def _note(self, note: str) -> None:
         """Say on every live job why it does not move."""
@@ -316,7 +310,7 @@ class Dispatcher:
             # A single call is timed by its supervisor, which knows when it began.
             ledger.ends_at = self.monotonic() + float(timeout)
         if ledger.single:
-            ledger.pace = self._ahead(ledger.job)
+            ledger.pace = self._intake.pace(ledger.job)
         most = ledger.job.plan.get("max_time")
         if most is not None:
             started = ledger.job.started_at or utcnow()
@@ -330,9 +324,10 @@ class Dispatcher:
         """Fill the window: choose a job for each free place, write its task down, send it."""
         out = sum(len(ledger.running) for ledger in self._ledgers.values())
         free = self._slots * self._depth() - out
-        if free <= 0 or not (self._waiting or any(b.open for b in self._ledgers.values())):
+        if free <= 0 or not (self._intake.waiting or any(b.open for b in self._ledgers.values())):
             return
-        self._take_up(free)
+        for taken in self._intake.take_up(self._ledgers.values(), slots=self._slots, free=free):
+            self._adopt(taken)
         chosen: list[tuple[Ledger, int, tuple[int, int], float | None]] = []
         while free > 0:
             ledger = self._choose()
@@ -367,41 +362,6 @@ class Dispatcher:
             return window
         longest = max((ledger.pace or 0.0 for ledger in self._ledgers.values()), default=0.0)
         return max(window, min(AHEAD_CALLS, int(AHEAD_TOTAL_SECONDS / max(longest, 1e-3)))) if longest else window
-
-    def _take_up(self, free: int) -> None:
-        """Make the next waiting jobs running, as many as could start now."""
-        if not self._waiting:
-            return
-        busy = [b.job.priority.rank for b in self._ledgers.values() if b.open]
-        out = sum(len(ledger.running) for ledger in self._ledgers.values())
-        room = max(0, self._slots - out) if not busy else max(1, free // 2)
-        # Behind short calls a short one may wait on the cluster: that hides the way there and back.
-        most = room if busy or not all(b.short for b in self._ledgers.values()) else free
-        if not most:
-            return
-        # One more than there is room for, to know whether any is left: reading a row costs as much as starting its job.
-        waiting = self.store.tasks.waiting(self._name, most + 1)
-        self._waiting = bool(waiting)
-        if not waiting:
-            return
-        # A job that could not start before those that run already stays in the queue, where it can be cancelled
-        # at once and overtaken.
-        waiting = [job for job in waiting if job.priority.rank >= max(busy, default=0)]
-        if not waiting:
-            return
-        with self.store.tasks.fenced(self.keeper.lease, "normal"):
-            ahead = itertools.takewhile(lambda job: self._ahead(job) is not None, waiting[room:most])
-            taken = [job for job in (*waiting[:room], *ahead) if self.store.tasks.start_job(job.id)]
-        for job in taken:
-            # One that begins for the first time, and took nothing over, has no task yet.
-            known = self.store.tasks.of(job.id) if job.started_at or job.rerun_of else ()
-            self._adopt(Ledger.of(replace(job, status=Status.RUNNING), known))
-        self._waiting = len(waiting) > len(taken)
-
-    def _ahead(self, job: JobRecord) -> float | None:
-        """Return how many seconds a call takes, if that is known and short enough to be sent ahead."""
-        pace = self._paces.get(job.name) if job.plan.get("type", "single") == "single" else None
-        return pace if pace is not None and pace <= AHEAD_SECONDS else None
 
     def _recall(self, now: float) -> None:
         """Call back the calls that were sent ahead and wait behind a long one: another place may be free sooner."""
@@ -464,11 +424,7 @@ class Dispatcher:
             if ledger.ending is not None and not ledger.early:
                 self._stop_tasks(ledger)
             return
-        if ledger.single and ledger.pace is not None:
-            self._paces.pop(ledger.job.name, None)
-            self._paces[ledger.job.name] = ledger.pace
-            if len(self._paces) > PACES_KEPT:
-                del self._paces[next(iter(self._paces))]
+        self._intake.learn(ledger)
         del self._ledgers[ledger.job.id]
         del self._orders[ledger.job.id]
         self._courier.close_job(ledger.job.id)

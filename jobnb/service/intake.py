@@ -1,0 +1,91 @@
+"""Which waiting jobs are taken up next, and when: as many as could start now, and short calls a few ahead of that.
+
+The dispatcher's, in its thread. A job that could not start yet stays in the queue, where it can be cancelled at once
+and overtaken.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+from jobnb.job import JobRecord, Status
+from jobnb.service.lease_keeper import LeaseKeeper
+from jobnb.service.ledger import Ledger
+from jobnb.store import Store
+
+#: A call that took no longer, the last time one of that name ended, may be sent ahead, behind one that runs.
+AHEAD_SECONDS = 0.1
+#: Names of calls of which it is known how long they take.
+PACES_KEPT = 1_000
+
+
+@dataclass(kw_only=True)
+class Intake:
+    """Makes waiting jobs of one store and cluster running.
+
+    Attributes
+    ----------
+    store, keeper
+        What it reads and writes, and what it may write by.
+    waiting : bool
+        False once nothing waits that could be taken up; set it again whenever that may have changed.
+    """
+
+    store: Store
+    keeper: LeaseKeeper
+    waiting: bool = True
+    #: Seconds that the last call of a name took.
+    _paces: dict[str, float] = field(default_factory=dict)
+
+    def take_up(self, books: Collection[Ledger], *, slots: int, free: int) -> list[Ledger]:
+        """Make the next waiting jobs running, as many as could start now, and return their books.
+
+        Parameters
+        ----------
+        books : collection of Ledger
+            Those of the jobs that run.
+        slots : int
+            Places of the cluster.
+        free : int
+            Tasks that may still be sent, those that would wait behind short ones included.
+        """
+        if not self.waiting:
+            return []
+        busy = [b.job.priority.rank for b in books if b.open]
+        out = sum(len(ledger.running) for ledger in books)
+        room = max(0, slots - out) if not busy else max(1, free // 2)
+        # Behind short calls a short one may wait on the cluster: that hides the way there and back.
+        most = room if busy or not all(b.short for b in books) else free
+        if not most:
+            return []
+        # One more than there is room for, to know whether any is left: reading a row costs as much as starting its job.
+        found = self.store.tasks.waiting(self.keeper.lease.cluster, most + 1)
+        self.waiting = bool(found)
+        found = [job for job in found if job.priority.rank >= max(busy, default=0)]
+        if not found:
+            return []
+        with self.store.tasks.fenced(self.keeper.lease, "normal"):
+            ahead = itertools.takewhile(lambda job: self.pace(job) is not None, found[room:most])
+            taken = [job for job in (*found[:room], *ahead) if self.store.tasks.start_job(job.id)]
+        self.waiting = len(found) > len(taken)
+        return [self._opened(job) for job in taken]
+
+    def _opened(self, job: JobRecord) -> Ledger:
+        # One that begins for the first time, and took nothing over, has no task yet.
+        known = self.store.tasks.of(job.id) if job.started_at or job.rerun_of else ()
+        return Ledger.of(replace(job, status=Status.RUNNING), known)
+
+    def pace(self, job: JobRecord) -> float | None:
+        """Return how many seconds a call takes, if that is known and short enough to be sent ahead."""
+        pace = self._paces.get(job.name) if job.plan.get("type", "single") == "single" else None
+        return pace if pace is not None and pace <= AHEAD_SECONDS else None
+
+    def learn(self, ledger: Ledger) -> None:
+        """Note how long a call took, now that it has ended."""
+        if ledger.single and ledger.pace is not None:
+            self._paces.pop(ledger.job.name, None)
+            self._paces[ledger.job.name] = ledger.pace
+            if len(self._paces) > PACES_KEPT:
+                del self._paces[next(iter(self._paces))]
