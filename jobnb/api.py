@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jobnb.data.origin import DataSource
+    from jobnb.figures import Figures
     from jobnb.notebook.panel import Panel
     from jobnb.research.folds import SplitsRows
     from jobnb.research.goal import Objective
@@ -661,9 +662,22 @@ def _scheduled(when: str | float, said: Mapping[str, Any]) -> Callable[[F], F]:
     return decorate
 
 
-def stats() -> dict[str, Any]:
-    """Return how many jobs there are in each state, and how the service is."""
-    return get_job_manager().stats()
+def stats(days: float = 7) -> Figures:
+    """Return statistics: queue, workers, scheduler, and the runs of the last days.
+
+    Parameters
+    ----------
+    days : float, default 7
+        How far back the runs are counted. A run counts by when it ended; times are in seconds, shares in percent.
+
+    Returns
+    -------
+    Figures
+        A dict that reads well: ``queue`` (pending by priority, scheduled, processing, dead letters), ``workers``
+        (jobs processed in the window, success rate, mean time), ``scheduler``, ``runs`` (by status, percentiles of
+        the duration, by kind, handler, schedule and day), ``jobs`` by state, ``errors``, ``warnings``, ``service``.
+    """
+    return get_job_manager().stats(days)
 
 
 def panel(limit: int = 20) -> Panel:

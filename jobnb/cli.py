@@ -56,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("job", nargs="?", default="last", help="id, beginning of an id, or name (default: last)")
         command.set_defaults(run=run)
 
-    status = commands.add_parser("status", help="the service and how many jobs there are")
+    status = commands.add_parser("status", help="the service; what waits, runs and has run")
+    status.add_argument("--days", type=float, default=7, help="how far back runs are counted (default: 7)")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(run=_status)
 
@@ -136,9 +137,9 @@ def _finish(manager: JobManager, said: argparse.Namespace) -> int:
 
 def _status(manager: JobManager, said: argparse.Namespace) -> int:
     if said.json:
-        print(json.dumps(manager.stats(), indent=2))
+        print(json.dumps(manager.stats(said.days), indent=2))
     else:
-        print(manager.status_line())
+        print(f"{manager.status_line()}\n\n{manager.stats(said.days)!r}")
     return 0
 
 

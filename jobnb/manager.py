@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from jobnb import results, submission
+from jobnb import figures, results, submission
 from jobnb.connection import Connection
 from jobnb.coroutines import Coroutines
 from jobnb.durations import seconds
@@ -468,26 +468,32 @@ class JobManager(Connection, Coroutines, Timetable, Handling):
         """Return what a job printed and logged, or the last ``tail`` lines of it."""
         return self.store.jobs.log(job_id, tail)
 
-    def stats(self) -> dict[str, Any]:
-        """Return how many jobs there are in each state, and how the service is."""
+    def stats(self, days: float | None = figures.DAYS) -> figures.Figures:
+        """Return statistics, with the runs of the last ``days``; see `jobnb.stats`. None leaves the runs out."""
         lease = self.daemon.lease()
         service = {"running": lease is not None, "cluster": self._cluster, "home": str(self.store.home)}
         if lease is not None:
             service |= {k: lease.info[k] for k in ("pid", "host", "state", "address", "workers") if k in lease.info}
         counts = self.store.jobs.counts()
         warned = self.store.jobs.warnings_since(utcnow() - timedelta(hours=1))
-        return {
-            "jobs": counts,
-            "total": sum(counts.values()),
-            "errors": self.store.jobs.error_codes(),
-            "dead_letters": self.store.dead_letters.count(),
-            "warnings": [{"job": job, "at": e.at.isoformat(), "what": e.event, "why": e.detail} for job, e in warned],
-            "service": service,
-        }
+        made = figures.Figures(
+            jobs=counts,
+            total=sum(counts.values()),
+            errors=self.store.jobs.error_codes(),
+            dead_letters=self.store.dead_letters.count(),
+            warnings=[{"job": job, "at": e.at.isoformat(), "what": e.event, "why": e.detail} for job, e in warned],
+            service=service,
+        )
+        if days is None:
+            return made
+        read, now = self.store.statistics, self.store.statistics.now()
+        since = figures.window(days, now)
+        with self.store.reading():
+            return made.told(read.live(), read.ended(since), read.schedules(), days=days, now=now)
 
     def status_line(self) -> str:
         """Return one line: is there a service, how many workers, how many jobs run and wait."""
-        stats = self.stats()
+        stats = self.stats(days=None)
         service, jobs = stats["service"], stats["jobs"]
         if service["running"]:
             workers = service.get("workers")

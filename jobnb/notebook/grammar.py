@@ -202,7 +202,10 @@ COMMANDS: Mapping[str, Command] = {
         Command(name="resume", usage="NAME", help="a paused schedule goes on", least=1, most=1),
         Command(name="run", usage="NAME", help="start a run of a schedule now", flags=(_OUT,), least=1, most=1),
         Command(name="unschedule", usage="NAME", help="remove a schedule; its jobs stay", least=1, most=1),
-        Command(name="status", usage="", help="the service, its workers, what runs and what waits"),
+        Command(
+            name="status", usage="[--days 7]", help="the service, what waits, runs and has run: counts, rates, times",
+            flags=(Flag(name="--days", help="how far back runs are counted; 7 by default"),),
+        ),
         Command(name="connect", usage="[ADDRESS]", help="use the cluster at tcp://… or tls://…; the local one", most=1),
         Command(name="help", usage="", help="this page"),
     )

@@ -380,13 +380,17 @@ class JobMagics(Magics):
         return Text(f"schedule {said.words[0]} is removed; its jobs stay")
 
     def _status(self, said: grammar.Parsed) -> object:
+        from jobnb.figures import DAYS
         from jobnb.notebook.outputs import Text
 
-        return Text(self._manager.status_line())
+        days = float(grammar.count(text, "--days")) if (text := said.text("days")) else DAYS
+        return Text(f"{self._manager.status_line()}\n\n{self._manager.stats(days)!r}")
 
     def _connect(self, said: grammar.Parsed) -> object:
+        from jobnb.notebook.outputs import Text
+
         self._manager.connect(cluster=said.words[0] if said.words else None)
-        return self._status(said)
+        return Text(self._manager.status_line())
 
     def _help(self, said: grammar.Parsed) -> object:
         from jobnb.notebook.outputs import Text

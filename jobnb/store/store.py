@@ -21,6 +21,7 @@ from jobnb.store.jobs import Jobs, from_us
 from jobnb.store.leases import Leases
 from jobnb.store.payloads import Payloads
 from jobnb.store.schedules import Schedules
+from jobnb.store.statistics import Statistics
 from jobnb.store.tasks import Tasks
 
 
@@ -57,6 +58,7 @@ class Store:
         self.tasks = Tasks(self.database, clock, self.jobs, self.leases, self.blobs)
         self.handlers = Handlers(self.database, clock, self.payloads)
         self.schedules = Schedules(self.database, clock, self.jobs, self.payloads)
+        self.statistics = Statistics(self.database, clock)
         self.database.version()
 
     @property

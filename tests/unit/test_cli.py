@@ -43,9 +43,13 @@ def test_cancel_of_a_waiting_job(job: str, capsys: pytest.CaptureFixture[str]) -
 
 def test_status_says_that_no_service_runs(job: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status"]) == 0
-    assert "service not running" in capsys.readouterr().out
-    assert cli.main(["status", "--json"]) == 0
+    text = capsys.readouterr().out
+    assert "service not running" in text
+    assert "1 pending (1 normal)" in text
+    assert cli.main(["status", "--json", "--days", "30"]) == 0
     said = json.loads(capsys.readouterr().out)
+    assert said["queue"]["pending"]["normal"] == 1
+    assert said["runs"]["days"] == 30
     assert said["jobs"]["queued"] == 1
     assert said["service"] == {"running": False, "cluster": "local", "home": str(home)}
     assert cli.main(["stop"]) == 0

@@ -62,7 +62,7 @@ class FakeManager:
         # One word is only noted down, for the tests of the magic.
         return [r for r in reversed(self.rows.values()) if not isinstance(status, list) or r.status in status][:limit]
 
-    def stats(self):
+    def stats(self, days=7):
         counts = {s.value: sum(r.status is s for r in self.rows.values()) for s in Status}
         dead = sum(r.dead for r in self.rows.values())
         return {"jobs": counts, "dead_letters": dead, "warnings": self.warnings, "service": self.service}

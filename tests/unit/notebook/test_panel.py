@@ -198,7 +198,7 @@ def test_warnings_show_as_they_come(manager, thread, clock, make):
 def test_a_panel_that_cannot_be_drawn_says_so_and_goes_on(manager, thread, clock, make, caplog):
     one = make()
 
-    def fail():
+    def fail(days):
         raise OSError("disk <gone>")
 
     manager.stats, stats = fail, manager.stats
