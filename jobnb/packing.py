@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import cloudpickle
 
 from jobnb.errors import Unpicklable
 from jobnb.revision import revision
+from jobnb.sources import code_of
 
 #: Arrays from this size on become blobs.
 ARRAY_BYTES = 1_000_000
@@ -99,6 +100,11 @@ class _Pickler(cloudpickle.Pickler):
             sha = self._keep(buffer.getvalue())
             self.kept.append(sha)
             return stored_array, (sha,)
+        if type(obj) is CodeType:
+            # From 3.1.3 on cloudpickle forgets the file, without which a traceback shows no lines. The join makes a new
+            # text each time, so that the payload does not depend on what Python happens to share.
+            kind, args = self.dispatch_table[CodeType](obj)
+            return code_of, (kind, args, "".join(obj.co_filename))
         return super().reducer_override(obj)
 
 

@@ -71,6 +71,9 @@ class Retry:
     timeout_factor : float, default 1
         Each retry of a job that ran out of time gets this many times the timeout; more than 1 also makes such a job be
         retried.
+    max_lost : int, default 3
+        How often workers may be lost over the same items, which uses up no retry; once more, and the job fails: perhaps
+        the items kill them. On machines that are taken away at any time it may be large.
 
     Examples
     --------
@@ -86,6 +89,7 @@ class Retry:
     on: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
     timeout_factor: float = 1.0
+    max_lost: int = 3
 
     def __init__(
         self,
@@ -97,9 +101,11 @@ class Retry:
         on: Kinds = (),
         never: Kinds = (),
         timeout_factor: float = 1.0,
+        max_lost: int = 3,
     ) -> None:
-        if max_retries < 0 or max_retries != int(max_retries):
-            raise UsageProblem(f"max_retries must be a whole number from 0, not {max_retries!r}.")
+        for name, number in (("max_retries", max_retries), ("max_lost", max_lost)):
+            if number < 0 or number != int(number):
+                raise UsageProblem(f"{name} must be a whole number from 0, not {number!r}.")
         if not 1.0 <= factor <= 100.0 or not 1.0 <= timeout_factor <= 100.0:
             raise UsageProblem(
                 f"factor and timeout_factor must be from 1 to 100, not {factor!r} and {timeout_factor!r}."
@@ -114,6 +120,7 @@ class Retry:
             "on": _names(on),
             "never": _names(never),
             "timeout_factor": float(timeout_factor),
+            "max_lost": int(max_lost),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)

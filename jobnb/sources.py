@@ -36,6 +36,11 @@ def unpack(sources: Mapping[str, str], work: object) -> object:
     return work
 
 
+def code_of(kind: Callable[..., CodeType], args: tuple[object, ...], file: str) -> CodeType:
+    """Build a code object that says which file or cell it is from; called where a job is unpickled."""
+    return kind(*args).replace(co_filename=file)
+
+
 def gather(what: object) -> dict[str, str]:
     """Return the sources, by file name, of the cells that define a function or class and what it calls.
 

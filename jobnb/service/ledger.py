@@ -18,8 +18,6 @@ from jobnb.service.retry import decide
 from jobnb.service.spans import Span, count, missing, put_back, take
 from jobnb.store.tasks import TaskRow
 
-#: How often workers may be lost over the same items before the job fails: perhaps the items kill them.
-LOST_LIMIT = 3
 #: Ends of a child's process of which nobody knows over which item they came.
 DEATHS = frozenset({"CHILD_CRASHED", "MEMORY_ERROR"})
 #: Losses of which no item can be the reason: the service ended, the scheduler went away.
@@ -289,14 +287,15 @@ class Ledger:
         if code in BLAMELESS:
             return
         times = self._note_loss((out.start, out.stop))
-        if times > LOST_LIMIT:
+        if times > self.policy.max_lost:
             items = f" over items {out.start:,} to {out.stop - 1:,}" if self.job.items > 1 else ""
             self.end(
                 Status.FAILED,
                 {
                     "code": "WORKER_LOST",
                     "message": f"the cluster lost this job {times} times{items}; the last time: {why}",
-                    "hint": "Look at the worker's log: it may run out of memory, or be stopped from outside.",
+                    "hint": "Look at the worker's log: it may run out of memory, or be stopped from outside. "
+                    "Where workers come and go, allow more: retry=jobnb.Retry(max_lost=20).",
                 },
             )
 

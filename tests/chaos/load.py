@@ -16,9 +16,14 @@ from pathlib import Path
 from jobnb import JobManager, Retry, Strategy
 from jobnb.option import Options
 
-#: Whatever a killed child is called, the job is not to blame.
+#: Whatever a killed child is called, and however often a worker goes, the job is not to blame.
 AGAIN = Retry(
-    max_retries=50, delay=0.05, factor=1, jitter=False, on=("CHILD_CRASHED", "MEMORY_ERROR", "ConnectionError")
+    max_retries=50,
+    max_lost=50,
+    delay=0.05,
+    factor=1,
+    jitter=False,
+    on=("CHILD_CRASHED", "MEMORY_ERROR", "ConnectionError"),
 )
 SPACE = {"fast": [5, 10], "slow": [20, 30, 40]}
 MAP_ITEMS = 12
@@ -97,7 +102,9 @@ def hand_in(manager: JobManager, folder: Path, draw: random.Random) -> None:
         return manager.optimize(Cross, goog(), SPACE, say("sweep", ["completed"], 6)).id
 
     def crashing() -> str:
-        return manager.submit(crash, options=say("crash", ["failed"], "CHILD_CRASHED", Retry(max_retries=0))).id
+        return manager.submit(
+            crash, options=say("crash", ["failed"], "CHILD_CRASHED", Retry(max_retries=0, max_lost=50))
+        ).id
 
     def cancelled_map() -> str:
         items = range(MAP_ITEMS)

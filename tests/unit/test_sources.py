@@ -5,9 +5,9 @@ import pickle
 import traceback
 from typing import Any
 
-import cloudpickle
 import pytest
 
+from jobnb.packing import pack
 from jobnb.sources import WithSources, gather
 
 CELL = "<cell 3>"
@@ -41,7 +41,7 @@ def test_files_are_left_to_the_child() -> None:
 
 
 def test_a_traceback_shows_the_lines(notebook: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = cloudpickle.dumps(WithSources(work=notebook["outer"], sources=gather(notebook["outer"])))
+    packed = pack(WithSources(work=notebook["outer"], sources=gather(notebook["outer"])), lambda _: "").payload
     monkeypatch.setattr(linecache, "cache", {})
     outer = pickle.loads(packed)
     with pytest.raises(ZeroDivisionError) as caught:
@@ -49,3 +49,7 @@ def test_a_traceback_shows_the_lines(notebook: dict[str, Any], monkeypatch: pyte
     shown = "".join(traceback.format_exception(caught.value))
     assert "return 1 / x" in shown
     assert "return inner(x)" in shown
+
+
+def test_what_is_packed_twice_is_the_same(notebook: dict[str, Any]) -> None:
+    assert pack(notebook["outer"], lambda _: "") == pack(notebook["outer"], lambda _: "")

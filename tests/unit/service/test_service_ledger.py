@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from jobnb.job import JobRecord, Status
+from jobnb.retry import Retry
 from jobnb.service import plans
-from jobnb.service.ledger import LOST_LIMIT, Ledger
+from jobnb.service.ledger import Ledger
 from jobnb.service.spans import count
 from jobnb.store.tasks import TaskRow
 
@@ -145,7 +146,7 @@ def lose(ledger: Ledger, code: str = "WORKER_LOST") -> None:
 
 def test_items_that_cost_too_many_workers_fail_the_job() -> None:
     ledger = Ledger.of(job(1, "single"), [])
-    for _ in range(LOST_LIMIT):
+    for _ in range(Retry().max_lost):
         lose(ledger)
         assert ledger.ending is None
     lose(ledger)
@@ -153,6 +154,15 @@ def test_items_that_cost_too_many_workers_fail_the_job() -> None:
     assert ledger.ending.error is not None
     assert ledger.ending.error["code"] == "WORKER_LOST"
     assert "out of memory" in ledger.ending.error["message"]
+
+
+def test_a_job_says_how_many_workers_it_may_cost() -> None:
+    ledger = Ledger.of(job(1, "single", options={"retry": Retry(max_lost=20).to_json()}), [])
+    for _ in range(20):
+        lose(ledger)
+        assert ledger.ending is None
+    lose(ledger)
+    assert ledger.ending is not None
 
 
 def test_a_cluster_that_comes_and_goes_does_not() -> None:
