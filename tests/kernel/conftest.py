@@ -238,15 +238,26 @@ def dismiss(home):
         return []
     manager = JobManager(home=home)
     try:
-        lease = manager.daemon.lease()
-        if lease is None:
-            return []
+        # One that is only just starting has no lease yet and cannot be asked to leave.
+        while (lease := manager.daemon.lease()) is None:
+            if not starting(home):
+                return []
+            time.sleep(0.01)
         service = psutil.Process(lease.pid)
         family = [service, *service.children(recursive=True)]
         manager.store.leases.request_stop(lease.cluster)
     finally:
         manager.close()
     return family
+
+
+def starting(home):
+    """Tell whether a service of a home is there, with or without a lease."""
+    for process in psutil.process_iter(["cmdline", "status"]):
+        command = process.info["cmdline"] or []
+        if "jobnb.service" in command and str(home) in command and process.info["status"] != psutil.STATUS_ZOMBIE:
+            return True
+    return False
 
 
 @pytest.fixture
