@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jobnb import data as data
     from jobnb import overfitting as overfitting
     from jobnb.api import backtest as backtest
+    from jobnb.api import chain as chain
     from jobnb.api import client as client
     from jobnb.api import connect as connect
     from jobnb.api import cron as cron
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from jobnb.api import schedule as schedule
     from jobnb.api import schedules as schedules
     from jobnb.api import stats as stats
+    from jobnb.api import step as step
     from jobnb.api import submit as submit
     from jobnb.errors import JobCancelled as JobCancelled
     from jobnb.errors import JobFailed as JobFailed
@@ -80,6 +82,7 @@ _HOMES = {
         "daily_at",
         "cron",
         "backtest",
+        "chain",
         "client",
         "connect",
         "dead_letters",
@@ -94,6 +97,7 @@ _HOMES = {
         "parallel",
         "purge",
         "stats",
+        "step",
         "submit",
     ),
     "jobnb.errors": ("JobCancelled", "JobFailed", "JobnbError"),

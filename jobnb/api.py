@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jobnb.chaining import Step
 from jobnb.job import Event, Job
 from jobnb.manager import get_job_manager
 from jobnb.option import Options
@@ -66,6 +67,14 @@ class Submitter:
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """Run ``fn(*args, **kwargs)`` as a job; see `jobnb.submit`."""
         return get_job_manager().submit(fn, args, kwargs, self.options)
+
+    def chain(self, *steps: Any) -> Job:
+        """Run functions one after the other, each given what the one before it returned; see `jobnb.chain`."""
+        return get_job_manager().chain(steps, self.options)
+
+    def step(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Step:
+        """Return a step of a chain with options of its own; see `jobnb.chain`."""
+        return Step(fn=fn, args=args, kwargs=kwargs, options=self.options)
 
     def map(self, fn: Callable[[Any], Any], items: Iterable[Any]) -> Job:
         """Run a function over many items as one job; see `jobnb.map`."""
@@ -210,11 +219,23 @@ def options(**said: Any) -> Submitter:
         Whether an item of a map that raises fails the job, or is recorded in its place.
     hooks : Hooks
         Functions to call in the job's process before and after each task.
+    after : Job or str, or several
+        Jobs that have to end before this one begins, or their ids or names. A mapping says of each how:
+        ``{load: "success", check: "any"}``.
+    after_on : {"success", "failure", "any"}
+        Which end of every parent lets the job run, by default success. ``failure``: it failed or was cancelled. A job
+        that can not run any more ends ``cancelled``, its ``error`` says why, and so do those that wait for it.
+    condition : callable
+        ``condition(*results)`` of the parents, in the order of ``after`` and then of the arguments, asked in the job's
+        own process; if it says no, the job ends ``cancelled`` without having run, and its children with it.
+    on_parent_failure : {"cancel", "run"}
+        With ``run`` the job runs even if a parent fails. In the place of a result that there is not, it is given a
+        `jobnb.work.Failed` with ``error``, ``type`` and ``traceback``; so it is with ``after_on``.
 
     Returns
     -------
     Submitter
-        With ``submit``, ``map``, ``parallel``, ``backtest``, ``optimize`` and ``extract``.
+        With ``submit``, ``chain``, ``step``, ``map``, ``parallel``, ``backtest``, ``optimize`` and ``extract``.
 
     Examples
     --------
@@ -233,7 +254,8 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
     fn : callable
         Any function, plain or ``async``, also one defined in the notebook.
     *args, **kwargs
-        Its arguments. Large arrays and data frames are stored once and mapped into the job's memory.
+        Its arguments. Large arrays and data frames are stored once and mapped into the job's memory. A `Job` among
+        them, also in a list or dict, is waited for and replaced by its result.
 
     Returns
     -------
@@ -245,6 +267,42 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         The function or an argument cannot be sent to another process. Nothing is enqueued.
     """
     return Submitter(options=Options()).submit(fn, *args, **kwargs)
+
+
+def chain(*steps: Any) -> Job:
+    """Run functions one after the other, each as a job that is given what the one before it returned.
+
+    Parameters
+    ----------
+    *steps : callable, tuple or Step
+        A function, ``(fn, args)``, ``(fn, args, kwargs)``, a `functools.partial`, or ``jobnb.step(fn, …)``; options of
+        one step by ``jobnb.options(timeout="5m").step(fn, …)``, those of all by ``jobnb.options(…).chain(…)``. What
+        the step before returned comes first, before other arguments.
+
+    Returns
+    -------
+    Job
+        The last one, whose result is the chain's; its ``parents`` lead back to the first. When a step fails or is
+        cancelled, those after it are cancelled.
+
+    Raises
+    ------
+    UsageProblem
+        A step cannot be called so. Nothing was enqueued.
+
+    Examples
+    --------
+    ::
+
+        report = jobnb.chain(load, (clean, (0.01,)), jobnb.options(retry=3).step(fit, seed=7), write_report)
+        report.result()
+    """
+    return Submitter(options=Options()).chain(*steps)
+
+
+def step(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Step:
+    """Return a step of a chain: ``fn(result of the step before, *args, **kwargs)``; see `jobnb.chain`."""
+    return Submitter(options=Options()).step(fn, *args, **kwargs)
 
 
 def map(fn: Callable[[Any], Any], items: Iterable[Any]) -> Job:  # noqa: A001

@@ -47,6 +47,8 @@ class Handling:
         new = submission.new_job(
             manager.store, manager.cluster, HandlerCall(fn=fn), "handler", options, name=name, params={}, source=fn
         )
+        if new.parents:
+            raise UsageProblem("what a job of a handler waits for is said when it is enqueued: enqueue(…, after=[…]).")
         return manager.store.handlers.put(name, new)
 
     def enqueue(

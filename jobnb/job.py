@@ -344,6 +344,16 @@ class Job:
         return self._manager.artifacts(self._id)
 
     @property
+    def parents(self) -> Sequence[Job]:
+        """The jobs that this one waits for, or has waited for; those that were removed are left out."""
+        return self._manager.parents(self._id)
+
+    @property
+    def children(self) -> Sequence[Job]:
+        """The jobs that wait for this one, or have waited for it, oldest first."""
+        return self._manager.children(self._id)
+
+    @property
     def records_processed(self) -> int:
         """Records that the job has processed so far: bars of an extraction.
 
@@ -450,7 +460,8 @@ class Job:
         """Try a failed or cancelled job again, as a new job that takes over what this one had finished.
 
         A job that waits for its next attempt gets it now. A search of parameters that was ended early, by `finish` or
-        its ``max_time``, goes on where it was.
+        its ``max_time``, goes on where it was. One that was cancelled because a parent failed waits for the newest
+        retry of that parent.
         """
         return self._manager.retry(self._id, **changes)
 

@@ -15,16 +15,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from jobnb import figures, results, submission
+from jobnb import after, figures, results, submission
+from jobnb.chaining import Chaining
 from jobnb.connection import Connection
 from jobnb.coroutines import Coroutines
 from jobnb.durations import seconds
-from jobnb.errors import (
-    NotReproduced,
-    UnknownName,
-    UsageProblem,
-    did_you_mean,
-)
+from jobnb.errors import NotReproduced, UnknownName, UsageProblem, did_you_mean
 from jobnb.handling import Handling
 from jobnb.job import Attempt, Event, Job, JobRecord, JobType, JobView, LogLine, Outcome, Status, utcnow
 from jobnb.listener import Events
@@ -46,7 +42,7 @@ if TYPE_CHECKING:
     from jobnb.work import Work
 
 
-class JobManager(Connection, Coroutines, Timetable, Handling):
+class JobManager(Connection, Coroutines, Timetable, Handling, Chaining):
     """Submits jobs and looks after them.
 
     Parameters
@@ -267,12 +263,15 @@ class JobManager(Connection, Coroutines, Timetable, Handling):
         return self._hand_in(submission.new_job(self.store, self._cluster, work, kind, options, **more))
 
     def _hand_in(self, new: NewJob) -> Job:
-        accepted = self.store.jobs.accept(new)
-        job = Job(accepted.id, self, duplicate=not accepted.new)
+        return self.hand_in_all([new])[0]
+
+    def hand_in_all(self, jobs: Sequence[NewJob]) -> list[Job]:
+        """Accept jobs together, all of them or none, and see that they are run."""
+        made = [Job(each.id, self, duplicate=not each.new) for each in self.store.jobs.accept_all(jobs)]
         if self._thread is None:
             # A service that does not start is told to whoever looks or waits: the job itself is accepted.
             self.daemon.ensure()
-        return job
+        return made
 
     def rerun(self, job_id: str, *, verify: bool = False, **changes: Any) -> Job:
         """Submit a job's work again, all of it, as a new job linked to the old; see `Job.rerun`."""
@@ -297,6 +296,8 @@ class JobManager(Connection, Coroutines, Timetable, Handling):
         """
         old = self.record(job_id)
         if old.status is Status.RETRYING:
+            if "after" in changes:
+                raise UsageProblem(f"job {job_id} has begun, and its next attempt waits for no other job.")
             self.store.jobs.retry_now(job_id, submission.who())
             return Job(job_id, self)
         unfinished = "stopped" in (old.summary or {}) and old.done < old.items
@@ -390,19 +391,7 @@ class JobManager(Connection, Coroutines, Timetable, Handling):
         UnknownName
             There is none, or the beginning fits several.
         """
-        if isinstance(ref, Job):
-            return Job(ref.id, self)
-        jobs = self.store.jobs
-        found = jobs.find(ref)
-        if not found and ref == "last":
-            newest = jobs.newest()
-            found = [newest] if newest else []
-        if len(found) == 1:
-            return Job(found[0], self)
-        if found:
-            raise UnknownName(f"job id {ref!r} fits {len(found)} jobs: {', '.join(found)}. Give more of it.")
-        hint = did_you_mean(ref, jobs.names()) or " `%job list` and jobnb.jobs() show what there is."
-        raise UnknownName(f"unknown job {ref!r}.{hint}")
+        return Job(after.find(self.store, ref), self)
 
     def record(self, job_id: str) -> JobRecord:
         """Return a job's row, as of now."""

@@ -11,10 +11,13 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from jobnb import after as parentage
+from jobnb.after import After
 from jobnb.durations import moment, seconds, size_bytes
 from jobnb.errors import UsageProblem, unknown
 from jobnb.job import Priority
 from jobnb.retry import Retry
+from jobnb.store.chains import Wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,14 @@ class Options:
         Whether an item of a map that raises fails the job, or is recorded in its place.
     hooks : Hooks or None
         Functions to call in the job's process before and after each task.
+    after : tuple of After
+        Jobs that it waits for.
+    after_on : {"success", "failure", "any"} or None
+        Which end of them lets it run; ``success`` where it is not given.
+    condition : callable or None
+        Asked in the job's process, with the results of its parents, whether it is to be done.
+    on_parent_failure : {"cancel", "run"}
+        What becomes of it when a parent that was to succeed does not.
     """
 
     name: str = ""
@@ -89,6 +100,10 @@ class Options:
     unique_for: float | None = None
     on_error: Literal["fail", "record"] = "fail"
     hooks: Hooks | None = None
+    after: tuple[After, ...] = ()
+    after_on: Wanted | None = None
+    condition: Callable[..., object] | None = None
+    on_parent_failure: Literal["cancel", "run"] = "cancel"
 
     def merge(self, **changes: Any) -> Options:
         """Return a copy with ``changes`` checked and applied.
@@ -136,6 +151,18 @@ def _check(name: str, value: Any) -> Any:
         case "hooks":
             if not isinstance(value, Hooks):
                 raise UsageProblem(f"hooks must be jobnb.Hooks(before=…, after=…, on_error=…), not {value!r}.")
+            return value
+        case "after":
+            return parentage.parse(value)
+        case "after_on":
+            return parentage.end(value, name)
+        case "on_parent_failure":
+            if value not in ("cancel", "run"):
+                raise unknown("on_parent_failure", str(value), ["cancel", "run"])
+            return value
+        case "condition":
+            if not callable(value):
+                raise UsageProblem(f"condition must be a function of the results of the job's parents, not {value!r}.")
             return value
         case "seed":
             return int(value)

@@ -25,6 +25,7 @@ from typing import Any
 import cloudpickle
 
 from jobnb.errors import Unpicklable
+from jobnb.job import Job
 from jobnb.revision import revision
 from jobnb.sources import code_of
 
@@ -100,6 +101,10 @@ class _Pickler(cloudpickle.Pickler):
             sha = self._keep(buffer.getvalue())
             self.kept.append(sha)
             return stored_array, (sha,)
+        if isinstance(obj, Job):
+            raise TypeError(
+                f"it refers to job {obj.id}. Only a job among the arguments is replaced by its result: submit(f, job)"
+            )
         if type(obj) is CodeType:
             # From 3.1.3 on cloudpickle forgets the file, without which a traceback shows no lines. The join makes a new
             # text each time, so that the payload does not depend on what Python happens to share.

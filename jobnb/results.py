@@ -28,6 +28,8 @@ def check(job: JobRecord, *, partial: bool) -> None:
         return
     if job.status is Status.CANCELLED:
         kept = f" {job.done:,} of {job.items:,} items are kept: result(partial=True)." if job.done else ""
+        if job.error is not None:
+            raise JobCancelled(f"job {job.id} ({job.name}) was {job.error.message}.{kept}")
         raise JobCancelled(f"job {job.id} ({job.name}) was cancelled by {job.cancelled_by or 'somebody'}.{kept}")
     if job.status is Status.FAILED and job.error is not None:
         error = job.error

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jobnb.job import Job
+
 #: Longest text shown of one argument.
 TEXT_LENGTH = 80
 
@@ -20,4 +22,6 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return value if len(value) <= TEXT_LENGTH else value[: TEXT_LENGTH - 1] + "…"
+    if isinstance(value, Job):
+        return f"<Job {value.id}>"
     return f"<{type(value).__name__}>"

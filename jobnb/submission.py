@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from jobnb import config
+from jobnb import after, config
 from jobnb.daemon import EMBEDDED
 from jobnb.job import JobRecord, utcnow
 from jobnb.option import Options
 from jobnb.retry import Retry
+from jobnb.store.chains import Link
 from jobnb.store.jobs import NewJob
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def new_job(
     plan: Mapping[str, Any] | None = None,
     blobs: Sequence[str] = (),
     source: Callable[..., Any] | None = None,
+    previous: Link | None = None,
 ) -> NewJob:
     """Pack a work and return the row of its job.
 
@@ -48,11 +50,15 @@ def new_job(
         Blobs that the work names by itself.
     source : callable, optional
         The user's function or class, whose source is kept with the job.
+    previous : Link, optional
+        The job before it in a chain.
 
     Raises
     ------
     Unpicklable
         The work cannot be sent. Nothing was enqueued.
+    UsageProblem, UnknownName
+        What it is to wait for cannot be. Nothing was enqueued.
     """
     from jobnb import packing, sources
     from jobnb.work import Hooked
@@ -64,7 +70,8 @@ def new_job(
     if options.hooks is not None:
         hooks = options.hooks
         work = Hooked(work, before=hooks.before, after=hooks.after, on_error=hooks.on_error)
-    cells = sources.gather(source)
+    work, parents = after.attach(store, work, options, previous)
+    cells = {**sources.gather(source), **sources.gather(options.condition)}
     packed = packing.pack(
         sources.WithSources(work=work, sources=cells) if cells else work,
         store.blobs.put,
@@ -81,7 +88,7 @@ def new_job(
         params=params,
         plan=plan or {"type": "single", "items": 1},
         snapshot={**packing.snapshot(options.seed, source), **data},
-        **_said(options),
+        **_said(options, parents),
     )
 
 
@@ -132,7 +139,7 @@ def again(
         snapshot={**old.snapshot, "seed": seed},
         rerun_of=old.id,
         adopt=keep_finished,
-        **_said(options),
+        **_said(options, after.again(store, old, options)),
     )
 
 
@@ -144,7 +151,7 @@ def who() -> str:
         return f"uid {os.getuid()}"
 
 
-def _said(options: Options) -> dict[str, Any]:
+def _said(options: Options, parents: Sequence[Link]) -> dict[str, Any]:
     """Return what the options say of the row; defaults of the configuration filled in."""
     retry = options.retry or Retry.of(config.retry()) or Retry()
     return {
@@ -157,11 +164,13 @@ def _said(options: Options) -> dict[str, Any]:
         "unique": options.unique,
         "unique_for": options.unique_for or 0.0,
         "who": who(),
+        "parents": parents,
         "options": {
             "timeout": options.timeout,
             "memory_limit": options.memory_limit,
             "cancel_grace": options.cancel_grace,
             "retry": retry.to_json(),
             "max_attempts": retry.max_retries + 1,
+            **({"given": True} if any(link.given for link in parents) else {}),
         },
     }

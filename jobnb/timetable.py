@@ -34,6 +34,10 @@ _NOT_OFTEN = {
     "expires_at": "say catch_up=… for how long a missed tick still counts.",
     "unique": "say overlap=… for what happens while the run before goes on.",
     "unique_for": "say overlap=… for what happens while the run before goes on.",
+    "after": "its runs come by time.",
+    "after_on": "its runs come by time.",
+    "condition": "its runs come by time.",
+    "on_parent_failure": "its runs come by time.",
 }
 _LONGEST_NAME = 200
 
@@ -209,6 +213,11 @@ class Timetable:
             raise UsageProblem(f"{trigger.text} does not come any more; it is {now:%Y-%m-%d %H:%M} UTC.")
         # Every run of it does the same work: the policy counts from each tick, not from now.
         new = self._work_of(target, args, kwargs or {}, options, name)
+        if new.parents:
+            raise UsageProblem(
+                f"the runs of schedule {name!r} would wait for other jobs, or take their results. Give them the value: "
+                "job.result()."
+            )
         manager.store.schedules.put(
             name, new, trigger=trigger.to_json(), policy=policy.to_json(), next_at=following, decided_at=now
         )

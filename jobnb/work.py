@@ -37,7 +37,7 @@ class Part:
     used, so that a task stays short whatever an item costs. ``summary`` is small, JSON-able and made for
     cards; the service folds the summaries of a job's parts without unpickling anything. ``carry`` is what the
     job's later tasks have to know of this one: they get it from `jobnb.worker.context.carried`, if the job's plan
-    has generations.
+    has generations. ``refused`` says why the job is not to be done at all: then it ends cancelled.
     """
 
     stop: int
@@ -45,6 +45,7 @@ class Part:
     summary: Mapping[str, Any] | None = None
     failed: int = 0
     carry: bytes | None = None
+    refused: str = ""
 
 
 class Work(Protocol):
@@ -299,6 +300,43 @@ def _hook(name: str, fn: Callable[..., object] | None, context: JobContext | Non
             logger.warning("%s", text)
         else:
             context.log(text)
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """A work that is done only if a function of the results of the job's parents says so.
+
+    Attributes
+    ----------
+    work : Work
+    condition : callable
+        ``condition(*results)``, plain or async; asked once in each process.
+    places : tuple of int
+        Where among the job's links its parents are.
+    """
+
+    work: Work
+    condition: Callable[..., object] = field(kw_only=True)
+    places: tuple[int, ...] = field(kw_only=True)
+    _answer: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
+        """Ask, and do the items if the answer is yes."""
+        if not self._answer:
+            from jobnb import handover
+
+            self._answer.append(bool(call(self.condition, [handover.value(place) for place in self.places], {})))
+        if not self._answer[0]:
+            name = getattr(self.condition, "__name__", type(self.condition).__name__)
+            return Part(stop=start, result=b"", refused=f"its condition {name} said no")
+        return self.work.run(start, stop, budget, report)
+
+
+def unwrapped(work: Work) -> Work:
+    """Return what a work does, without the hooks and the condition around it."""
+    while isinstance(work, Hooked | Conditional):
+        work = work.work
+    return work
 
 
 def load_call(parts: Sequence[bytes]) -> Any:

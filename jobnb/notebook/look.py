@@ -276,7 +276,8 @@ def waiting_line(job: JobRecord, now: datetime, position: int = 0, length: int =
     """Return the parts of the line of a job that has not started yet."""
     parts: list[str] = []
     if job.status is Status.SCHEDULED:
-        start = f"starts {moment(job.run_at, now)}" if job.run_at else "starts later"
+        # One that waits for others says so in its note.
+        start = f"starts {moment(job.run_at, now)}" if job.run_at else "" if job.note else "starts later"
         if job.run_at and (left := (job.run_at - now).total_seconds()) > 0:
             start += f", in {clock(left)}"
         parts += ["scheduled", start]

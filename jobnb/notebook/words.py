@@ -141,6 +141,8 @@ def next_second(view: JobView) -> float:
 def cancelled_line(view: JobView) -> str:
     """Return who cancelled the job and after how long."""
     job = view.job
+    if job.error is not None:
+        return job.error.message
     by = f" by {job.cancelled_by}" if job.cancelled_by else ""
     if job.started_at is None:
         return f"cancelled{by} before it started"

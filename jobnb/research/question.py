@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from jobnb.errors import UsageProblem
 from jobnb.research import cscv, reality_check
-from jobnb.work import Hooked, Part, Report
+from jobnb.work import Part, Report, unwrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +57,7 @@ class QuestionWork:
         """Make the runs and answer; the result is a table of returns, an `Overfitting` or a `RealityCheck`."""
         from jobnb.research import daily
 
-        found = pickle.loads(self.search)
-        search = cast("SweepWork", found.work if isinstance(found, Hooked) else found)
+        search = cast("SweepWork", unwrapped(pickle.loads(self.search)))
         bars = search.bars()
         ends = daily.day_ends(bars)
         made = self._answer(self._chunks(search, bars, ends), bars, ends)

@@ -10,7 +10,7 @@ import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from jobnb.work import Hooked, Part, Report
+from jobnb.work import Part, Report, unwrapped
 
 if TYPE_CHECKING:
     from jobnb.research.sweep import SweepWork
@@ -40,8 +40,7 @@ class TrialWork:
         from jobnb.research.strategy import Strategy
         from jobnb.research.sweep import seeded
 
-        found = pickle.loads(self.search)
-        search = cast("SweepWork", found.work if isinstance(found, Hooked) else found)
+        search = cast("SweepWork", unwrapped(pickle.loads(self.search)))
         params = search.space.params(self.number) if self.point is None else search.space.at(self.point)
         if is_foreign(search.strategy):
             params = dict(next(seeded([params], search.trials.place(self.number))))

@@ -24,6 +24,7 @@ from jobnb.errors import JobnbError
 from jobnb.job import JobRecord
 from jobnb.service import plans
 from jobnb.service.cluster import Cluster
+from jobnb.service.handing import Handed, Handing
 from jobnb.service.ledger import Running
 from jobnb.service.published import Published
 from jobnb.store import Store
@@ -101,6 +102,7 @@ class Courier:
 
     def __post_init__(self) -> None:
         self.topic = f"jobnb-{self.store.id}"
+        self._handing = Handing(store=self.store)
         #: Set when the connection to the scheduler broke, and with it all futures.
         self.broken = threading.Event()
         self._share = _share_token(self.store.home) if self.cluster.shares_disk else None
@@ -198,6 +200,7 @@ class Courier:
         """Drop what is kept of a job that is over, receipts of earlier services included."""
         self._data.pop(job, None)
         self._work.pop(job, None)
+        self._handing.close_job(job)
         self._drop_receipts(f"{job}-")
 
     def _drop_receipts(self, prefix: str) -> None:
@@ -242,7 +245,8 @@ class Courier:
     def _pack(
         self, job: JobRecord, task: int, span: tuple[int, int], attempt: int, budget: float | None
     ) -> tuple[TaskRequest, Any, list[Any]]:
-        blobs = tuple(self.store.jobs.blobs(job.id))
+        handed = self._handing.of(job.id) if job.options.get("given") else Handed()
+        blobs = tuple(dict.fromkeys((*self.store.jobs.blobs(job.id), *handed.blobs)))
         options, snapshot = job.options, job.snapshot
         shared = self.cluster.shares_disk
         seed = snapshot.get("seed")
@@ -271,6 +275,7 @@ class Courier:
             versions={"python": platform.python_version(), "cloudpickle": cloudpickle.__version__}
             | {str(k): str(v) for k, v in dict(snapshot.get("versions", {})).items()},
             carried=tuple(self.store.tasks.carried(job.id)) if plans.needs_others(job.plan, span[1]) else (),
+            given=handed.packed,
         )
         known = self._data.setdefault(job.id, {})
         if not shared:

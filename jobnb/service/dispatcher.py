@@ -108,6 +108,7 @@ class Dispatcher:
         #: The scheduler was asked for the size of its cluster and has not answered yet.
         self._silent = False
         self._seen: int | None = None
+        self._moved = 0
         self._next_scheduled: int | None = None
         self._last_event = 0
         #: When to leave, once somebody has asked for it.
@@ -221,7 +222,9 @@ class Dispatcher:
     def _anything_new(self) -> bool:
         version = self.store.version()[0]
         due = self._next_scheduled is not None and self._next_scheduled <= self.store.clock()
-        if version == self._seen and not due:
+        # Children that this thread itself has just released count as news: SQLite does not tell it of its own writes.
+        moved, self._moved = self._moved, self.store.chains.moved
+        if version == self._seen and not due and moved == self._moved:
             return False
         lease = self.store.leases.get(self._name)
         if lease is not None:

@@ -262,6 +262,11 @@ class Ledger:
             self.pending = put_back(self.pending, (out.start + 1, out.stop))
         return due
 
+    def refused(self, task: int, error: Mapping[str, Any]) -> None:
+        """Note that a task has found that the job is not to be done."""
+        self.stopped(task)
+        self.end(Status.CANCELLED, error)
+
     def _reread_failure(self, row: TaskRow) -> None:
         if row.retry_at is None:
             if row.attempt >= self.job.attempt:

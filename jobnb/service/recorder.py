@@ -142,7 +142,9 @@ class Recorder:
                 if task not in drafts[job].running:
                     continue  # The second message about it in this batch.
                 retry_at = None
-                if isinstance(message, Ended) and message.outcome.state == "failed":
+                if isinstance(message, Ended) and message.outcome.refused:
+                    drafts[job].refused(task, message.outcome.error or {})
+                elif isinstance(message, Ended) and message.outcome.state == "failed":
                     error = message.outcome.error or {}
                     now = self.store.clock()
                     retry_at = drafts[job].failed_task(task, error, now=now, drawn=self.draw())
@@ -192,7 +194,7 @@ class Recorder:
         return self.store.tasks.settle(
             job,
             task,
-            state=outcome.state,
+            state="cancelled" if outcome.refused else outcome.state,
             stop=outcome.stop,
             kept=kept or (None, None),
             failed_items=outcome.failed,

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from jobnb.errors import UsageProblem
 from jobnb.job import ErrorRecord, Event, JobRecord, LogLine, Priority, Progress, Status
+from jobnb.store.chains import Chains, Link
 from jobnb.store.database import Database, Row
 from jobnb.store.payloads import Payload, Payloads
 
@@ -118,6 +120,8 @@ class NewJob:
     #: Of which schedule this is a run, and of which moment.
     schedule: str = ""
     fire_at: datetime | None = None
+    #: The jobs that it waits for.
+    parents: Sequence[Link] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +136,11 @@ class Accepted:
 class Jobs:
     """The jobs of one store."""
 
-    def __init__(self, database: Database, clock: Callable[[], int], payloads: Payloads) -> None:
+    def __init__(self, database: Database, clock: Callable[[], int], payloads: Payloads, chains: Chains) -> None:
         self._db = database
         self._clock = clock
         self._payloads = payloads
+        self._chains = chains
 
     def add(self, new: NewJob) -> str:
         """Accept a job and return its id; see `accept`."""
@@ -145,12 +150,35 @@ class Jobs:
         """Accept a job; once this returns, the job is not lost.
 
         A job of a unique key that is taken is not accepted: the other one is returned.
+
+        Raises
+        ------
+        UnknownName, UsageProblem
+            A parent is gone, or waits itself for the job that has the key. Nothing was enqueued.
         """
+        return self.accept_all([new])[0]
+
+    def accept_all(self, jobs: Sequence[NewJob]) -> list[Accepted]:
+        """Accept jobs together, all of them or none; parents may be said by their place among them."""
+        accepted: list[Accepted] = []
         with self._db.writing():
-            if new.unique is not None and (twin := self._twin(new.unique, new.unique_for)) is not None:
-                self.event(twin, "submitted again", new.who, f"unique key {new.unique!r}")
-                return Accepted(id=twin, new=False)
-            return Accepted(id=self.insert(new))
+            for job in jobs:
+                links = [
+                    replace(e, parent=accepted[p].id) if isinstance(p := e.parent, int) else e for e in job.parents
+                ]
+                accepted.append(self._accept(replace(job, parents=links) if links else job))
+        return accepted
+
+    def _accept(self, new: NewJob) -> Accepted:
+        if new.unique is not None and (twin := self._twin(new.unique, new.unique_for)) is not None:
+            if new.parents and self._chains.circle(twin, [str(link.parent) for link in new.parents]):
+                raise UsageProblem(
+                    f"a circle: job {twin} has the unique key {new.unique!r}, and what was to come before it waits for "
+                    "it. Nothing was enqueued."
+                )
+            self.event(twin, "submitted again", new.who, f"unique key {new.unique!r}")
+            return Accepted(id=twin, new=False)
+        return Accepted(id=self.insert(new))
 
     def insert(self, new: NewJob) -> str:
         """Write the row of a new job and return its id; call inside a transaction."""
@@ -196,6 +224,8 @@ class Jobs:
         if new.adopt:
             self._adopt(job_id, new.rerun_of)
         self.event(job_id, "submitted", new.who, f"as a rerun of {new.rerun_of}" if new.rerun_of else "")
+        if new.parents:
+            self._chains.link(job_id, new.parents)
         return job_id
 
     def _adopt(self, job_id: str, old: str) -> None:
@@ -382,8 +412,10 @@ class Jobs:
             )
             self.event(job_id, "cancel requested", who)
             if row[0] != Status.RUNNING:
-                self._db.rows("UPDATE jobs SET status = 'cancelled', finished_at = ? WHERE id = ?", (now, job_id))
+                sql = "UPDATE jobs SET status = 'cancelled', finished_at = ?, note = '' WHERE id = ?"
+                self._db.rows(sql, (now, job_id))
                 self.event(job_id, "cancelled", who, "it had not started")
+                self._chains.ended(job_id)
         return True
 
     def request_finish(self, job_id: str, who: str) -> bool:
@@ -428,11 +460,18 @@ class Jobs:
         return [str(sha) for sha in json.loads(row[0])] if row else []
 
     def forget(self, *, before: datetime, status: Sequence[str]) -> int:
-        """Remove jobs of those final states that ended before a moment; return how many."""
+        """Remove jobs of those final states that ended before a moment; return how many.
+
+        One whose result a live job is going to be given stays until that has ended.
+        """
         assert set(status) <= {s.value for s in Status if s.final}
         with self._db.writing():
             marks = ", ".join("?" * len(status))
-            sql = f"DELETE FROM jobs WHERE status IN ({marks}) AND finished_at < ?"  # noqa: S608
+            sql = (
+                f"DELETE FROM jobs WHERE status IN ({marks}) AND finished_at < ? AND NOT EXISTS "  # noqa: S608
+                "(SELECT 1 FROM parents JOIN jobs AS child ON child.id = parents.job "
+                "WHERE parent = jobs.id AND given = 1 AND child.finished_at IS NULL)"
+            )
             self._db.rows(sql, (*status, to_us(before)))
             row = self._db.row("SELECT changes()")
         return int(row[0]) if row else 0

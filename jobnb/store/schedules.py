@@ -92,6 +92,7 @@ _APART = frozenset(
         "deadline_at",
         "schedule",
         "fire_at",
+        "parents",
     }
 )
 

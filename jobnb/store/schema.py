@@ -207,6 +207,23 @@ _QUEUES = """
 """
 
 _CHAINS = """
+-- For which other jobs a job waits, or has waited. The row outlives the parent: it says how that ended.
+CREATE TABLE parents (
+    job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    place INTEGER NOT NULL,
+    parent TEXT NOT NULL,
+    wanted TEXT NOT NULL CHECK (wanted IN ('success', 'failure', 'any')),
+    given INTEGER NOT NULL DEFAULT 0,
+    ended TEXT CHECK (ended IN ('completed', 'failed', 'cancelled', 'skipped')),
+    why TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (job, place)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX parents_parent ON parents (parent);
+CREATE INDEX parents_open ON parents (job, place) WHERE ended IS NULL;
+-- How many parents of a job have not ended, and when it may begin once they have.
+ALTER TABLE jobs ADD COLUMN open_parents INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN not_before INTEGER;
+CREATE INDEX jobs_reruns ON jobs (rerun_of) WHERE rerun_of <> '';
 """
 
 _LIMITS = """

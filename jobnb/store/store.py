@@ -14,6 +14,7 @@ from pathlib import Path
 from jobnb.config import make_home
 from jobnb.job import JobView
 from jobnb.store.blobs import Blobs
+from jobnb.store.chains import Chains
 from jobnb.store.database import Database
 from jobnb.store.dead_letters import DeadLetters
 from jobnb.store.handlers import Handlers
@@ -52,10 +53,11 @@ class Store:
         self.database = Database(self.home / "jobs.db")
         self.blobs = Blobs(self.home / "blobs")
         self.payloads = Payloads(self.database, self.blobs)
-        self.jobs = Jobs(self.database, clock, self.payloads)
+        self.chains = Chains(self.database, clock)
+        self.jobs = Jobs(self.database, clock, self.payloads, self.chains)
         self.leases = Leases(self.database, clock)
         self.dead_letters = DeadLetters(self.database, clock, self.jobs, self.blobs, self.payloads)
-        self.tasks = Tasks(self.database, clock, self.jobs, self.leases, self.blobs)
+        self.tasks = Tasks(self.database, clock, self.jobs, self.leases, self.blobs, self.chains)
         self.handlers = Handlers(self.database, clock, self.payloads)
         self.schedules = Schedules(self.database, clock, self.jobs, self.payloads)
         self.statistics = Statistics(self.database, clock)

@@ -15,6 +15,7 @@ from typing import Any
 from jobnb.errors import BlobMissing
 from jobnb.job import Attempt, ErrorRecord, JobRecord, Status
 from jobnb.store.blobs import Blobs
+from jobnb.store.chains import Chains
 from jobnb.store.database import Database, Durability
 from jobnb.store.jobs import _COLUMNS, Jobs, from_us, record
 from jobnb.store.leases import Lease, Leases
@@ -56,12 +57,21 @@ class LogEntry:
 class Tasks:
     """The tasks of one store's jobs."""
 
-    def __init__(self, database: Database, clock: Callable[[], int], jobs: Jobs, leases: Leases, blobs: Blobs) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], int],
+        jobs: Jobs,
+        leases: Leases,
+        blobs: Blobs,
+        chains: Chains,
+    ) -> None:
         self._db = database
         self._clock = clock
         self._jobs = jobs
         self._leases = leases
         self._blobs = blobs
+        self._chains = chains
 
     @contextmanager
     def fenced(self, lease: Lease, durability: Durability = "full") -> Iterator[None]:
@@ -82,7 +92,11 @@ class Tasks:
 
     def next_scheduled(self, cluster: str) -> int | None:
         """Return when (µs) the next scheduled job is due, or None."""
-        sql = "SELECT min(run_at) FROM jobs WHERE cluster = ? AND status IN ('scheduled', 'retrying')"
+        # Jobs that wait for others have no time.
+        sql = (
+            "SELECT min(run_at) FROM jobs WHERE cluster = ? AND status IN ('scheduled', 'retrying') "
+            "AND run_at IS NOT NULL"
+        )
         row = self._db.row(sql, (cluster,))
         return row[0] if row else None
 
@@ -248,7 +262,7 @@ class Tasks:
         return True
 
     def finish(self, job_id: str, status: Status, *, error: Mapping[str, Any] | None = None) -> bool:
-        """Record a job's outcome, once: False if it has one. Call inside `fenced`."""
+        """Record a job's outcome, once: False if it has one; its children go or end with it. Call inside `fenced`."""
         row = self._db.row(
             "UPDATE jobs SET status = ?1, error = ?2, finished_at = ?3, running = 0, note = '', dead = ?1 = 'failed' "
             "WHERE id = ?4 AND finished_at IS NULL RETURNING id",
@@ -258,6 +272,7 @@ class Tasks:
             return False
         self._jobs.event(job_id, status, "service", str((error or {}).get("code", "")))
         self._count_run(job_id, status)
+        self._chains.ended(job_id)
         return True
 
     def _count_run(self, job_id: str, status: Status) -> None:

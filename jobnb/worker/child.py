@@ -22,8 +22,9 @@ import time
 import traceback
 from typing import Any, NoReturn
 
+from jobnb import handover
 from jobnb.errors import JobnbError
-from jobnb.work import Hooked, Part, Work
+from jobnb.work import Part, Work, unwrapped
 from jobnb.worker import blobs, context, failure, late_seed, orphan, plain_bars, preload, surroundings
 from jobnb.worker.channel import ChildChannel
 from jobnb.worker.prctl import die_with_parent
@@ -148,6 +149,8 @@ class Child:
                 context.enter(None)
             if isinstance(part, TaskError):
                 end["error"] = part.as_map()
+            elif part.refused:
+                end.update(refused=True, error=TaskError(code="SKIPPED", message=part.refused).as_map())
             else:
                 end.update(
                     state="completed",
@@ -185,6 +188,7 @@ class Child:
             sys.stderr.write(said + "\n")
         surroundings.extend_path(about["sys_path"])
         blobs.use(message["paths"])
+        handover.use(about.get("given") or b"")
         seed = surroundings.task_seed(about["seed"])
         surroundings.seed_random(seed)
         late_seed.use(seed)
@@ -202,8 +206,7 @@ class Child:
         work = self._work
         if work is None or self._payload_hash != about["payload_hash"]:
             raise JobnbError("the child was asked to run work that it was not given.")
-        inner = work.work if isinstance(work, Hooked) else work
-        if type(inner).__module__.startswith("jobnb.research."):
+        if type(unwrapped(work)).__module__.startswith("jobnb.research."):
             # Done already in the server that this process was forked from, unless that has only just started.
             preload.warm_kernel()
         try:

@@ -105,6 +105,8 @@ class TaskRequest(_Wire):
         µs UTC; of a run of a schedule, the moment that it is for.
     carried
         What finished tasks of the job left for later ones, in the order of their items.
+    given
+        The packed results of the job's parents, see `jobnb.handover`.
     """
 
     job: str
@@ -129,6 +131,7 @@ class TaskRequest(_Wire):
     versions: Mapping[str, str] = field(default_factory=dict)
     fire_at: int | None = None
     carried: tuple[bytes, ...] = ()
+    given: bytes = b""
 
     @property
     def key(self) -> str:
@@ -192,6 +195,8 @@ class TaskOutcome(_Wire):
         Bytes, the highest of the child's life so far.
     carry
         What later tasks of the job have to know of this one.
+    refused
+        Of a failed one: the job is not to be done, because its condition said no.
     """
 
     job: str
@@ -216,3 +221,4 @@ class TaskOutcome(_Wire):
     cpu_seconds: float = 0.0
     max_rss: int = 0
     carry: bytes | None = None
+    refused: bool = False

@@ -320,6 +320,7 @@ class Supervision:
             summary=end.get("summary") if done else None,
             failed=end.get("failed", 0) if done else 0,
             carry=end.get("carry") if done else None,
+            refused=state == "failed" and self._stopped is None and bool(end.get("refused")),
             error=None if error is None else error.as_map(),
             log=self._ring.lines(),
             log_dropped=self._ring.dropped,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from distributed import Worker, get_worker
 
+from jobnb import handover
 from jobnb.errors import BlobMissing
 from jobnb.worker import blobs, cancellation, receipt
 from jobnb.worker.channel import Wake
@@ -28,6 +29,7 @@ from jobnb.worker.request import State, TaskError, TaskOutcome, TaskRequest
 from jobnb.worker.slot import Slot
 from jobnb.worker.supervision import Supervision
 from jobnb.worker.verdict import Stop
+from jobnb.worker.weight import reads_light
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +147,7 @@ def _run(
             cluster=access(worker),
         )
         light = not asked.blobs and here.weights.light(asked.name, payload)
+        light = light and (not asked.given or all(map(reads_light, handover.pickles(asked.given))))
         child = here.pool.take(asked.job, _slots(worker), light=light)
         outcome = supervision.run(child, blank, here.pool)
         if child.light and supervision.heavy:
