@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from jobnb.data.origin import DataSource
     from jobnb.figures import Figures
+    from jobnb.filters import Filter
     from jobnb.notebook.panel import Panel
     from jobnb.research.folds import SplitsRows
     from jobnb.research.goal import Objective
@@ -572,8 +573,8 @@ def schedule(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     tz: str = "UTC",
-    only: Condition | str | Iterable[Condition | str] = (),
-    skip: Condition | str | Iterable[Condition | str] = (),
+    only: Condition | str | Filter | Iterable[Condition | str | Filter] = (),
+    skip: Condition | str | Filter | Iterable[Condition | str | Filter] = (),
     start: datetime | None = None,
     end: datetime | None = None,
     **said: Any,
@@ -594,8 +595,10 @@ def schedule(
         Arguments of the function.
     tz : str, default ``UTC``
         Of cron, of days of the week, and of moments without a zone.
-    only, skip : str, condition, or several
-        ``"weekdays"``, ``"mon,wed"``, an exchange (``"XNYS"``: while it trades), ``jobnb.market("XNYS").days``.
+    only, skip : str, condition, callable, or several
+        ``"weekdays"``, ``"mon,wed"``, an exchange (``"XNYS"``: while it trades), ``jobnb.market("XNYS").days``, or a
+        function of the tick's moment (a datetime in ``tz``) that says yes or no. The service runs no such function:
+        the run asks it first, and one that is refused ends as cancelled, its tick as skipped; it is no run.
     start, end : datetime, optional
         From when, and until when.
     missed : {"coalesce", "all", "skip"}

@@ -6,6 +6,7 @@ import getpass
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,36 @@ def new_job(
     )
 
 
+def wrapped(store: Store, cluster: str, new: NewJob, work: Work, sources_of: Sequence[Callable[..., Any]]) -> NewJob:
+    """Return the row of a job whose work is another one, which holds the packed one it had.
+
+    Parameters
+    ----------
+    store, cluster
+    new : NewJob
+    work : Work
+    sources_of : sequence of callable
+        Functions of the user's in it.
+
+    Raises
+    ------
+    Unpicklable
+        One of them cannot be sent.
+    """
+    from jobnb import packing, sources
+
+    modules = [sys.modules.get(getattr(fn, "__module__", None) or "") for fn in sources_of]
+    far = [module for module in modules if module is not None and cluster != EMBEDDED and packing.is_local(module)]
+    cells = {name: text for fn in sources_of for name, text in sources.gather(fn).items()}
+    packed = packing.pack(
+        sources.WithSources(work=work, sources=cells) if cells else work, store.blobs.put, by_value=dict.fromkeys(far)
+    )
+    payload = store.payloads.prepare(packed.payload)
+    return replace(
+        new, payload=payload.sha, content=payload.content, blobs=[*dict.fromkeys([*new.blobs, *packed.blobs])]
+    )
+
+
 def _data(work: Work) -> dict[str, Any]:
     """Return which prices a work runs on, for the snapshot: their hash, span and where they are from."""
     several = getattr(work, "instruments", None)
@@ -136,7 +167,9 @@ def again(
         blobs=store.jobs.blobs(old.id),
         params=old.params,
         plan=old.plan,
-        snapshot={**old.snapshot, "seed": seed},
+        # Of a run of a schedule: it is still for its moment, and somebody wants it now.
+        snapshot={**old.snapshot, "seed": seed, **({"by_hand": True} if old.fire_at else {})},
+        fire_at=old.fire_at,
         rerun_of=old.id,
         adopt=keep_finished,
         **_said(options, after.again(store, old, options)),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from jobnb import submission
+from jobnb import filters, submission
 from jobnb.errors import UsageProblem, unknown
 from jobnb.job import Job
 from jobnb.option import OPTION_NAMES, Options
@@ -24,6 +24,7 @@ from jobnb.triggers.ticks import POLICY_NAMES, Policy
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from jobnb.filters import Filter
     from jobnb.manager import JobManager
     from jobnb.triggers.condition import Condition
     from jobnb.triggers.trigger import Trigger
@@ -131,7 +132,8 @@ class Schedule:
         record, store = self.record, self._manager.store
         with store.database.writing():
             now = from_us(store.clock())
-            job = store.schedules.fire(record, now, now, "run by hand", deadline=Policy(**record.policy).deadline)
+            deadline = Policy(**record.policy).deadline
+            job = store.schedules.fire(record, now, now, "run by hand", deadline=deadline, by_hand=True)
         assert job is not None
         self._manager.ensure_service()
         return Job(job, self._manager)
@@ -195,8 +197,8 @@ class Timetable:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         tz: str = "UTC",
-        only: Condition | str | Iterable[Condition | str] = (),
-        skip: Condition | str | Iterable[Condition | str] = (),
+        only: Condition | str | Filter | Iterable[Condition | str | Filter] = (),
+        skip: Condition | str | Filter | Iterable[Condition | str | Filter] = (),
         start: datetime | None = None,
         end: datetime | None = None,
         **said: Any,
@@ -206,7 +208,9 @@ class Timetable:
         if not name or len(name) > _LONGEST_NAME:
             raise UsageProblem(f"a schedule needs a name of 1 to {_LONGEST_NAME} characters, not {name!r}.")
         policy, options = _parted(said)
-        trigger = described.parse(when, tz=tz, only=only, skip=skip, start=start, end=end)
+        (only_known, only_asked), (skip_known, skip_asked) = filters.parted(only), filters.parted(skip)
+        asked = filters.words(only_asked, skip_asked)
+        trigger = described.parse(when, tz=tz, only=only_known, skip=skip_known, start=start, end=end, asked=asked)
         now = from_us(manager.store.clock())
         following = trigger.after(now)
         if following is None:
@@ -218,6 +222,8 @@ class Timetable:
                 f"the runs of schedule {name!r} would wait for other jobs, or take their results. Give them the value: "
                 "job.result()."
             )
+        if asked:
+            new = filters.guarded(manager.store, manager.cluster, new, only_asked, skip_asked, tz)
         manager.store.schedules.put(
             name, new, trigger=trigger.to_json(), policy=policy.to_json(), next_at=following, decided_at=now
         )

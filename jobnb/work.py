@@ -333,8 +333,10 @@ class Conditional:
 
 
 def unwrapped(work: Work) -> Work:
-    """Return what a work does, without the hooks and the condition around it."""
-    while isinstance(work, Hooked | Conditional):
+    """Return what a work does, without the hooks, the condition and the filters around it."""
+    from jobnb.filters import Filtered
+
+    while isinstance(work, Hooked | Conditional | Filtered):
         work = work.work
     return work
 

@@ -272,6 +272,7 @@ class Courier:
             receipt_path=str(_receipt(self.store.home, job.id, task, attempt)) if shared else None,
             topic=self.topic,
             fire_at=None if job.fire_at is None else to_us(job.fire_at),
+            by_hand=bool(snapshot.get("by_hand")),
             versions={"python": platform.python_version(), "cloudpickle": cloudpickle.__version__}
             | {str(k): str(v) for k, v in dict(snapshot.get("versions", {})).items()},
             carried=tuple(self.store.tasks.carried(job.id)) if plans.needs_others(job.plan, span[1]) else (),

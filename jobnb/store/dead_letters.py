@@ -95,6 +95,9 @@ _USED = (
     "SELECT payload FROM jobs UNION SELECT value FROM jobs, json_each(jobs.blobs) "
     "UNION SELECT payload FROM handlers UNION SELECT value FROM handlers, json_each(handlers.blobs) "
     "UNION SELECT payload FROM schedules UNION SELECT value FROM schedules, json_each(schedules.blobs) "
+    "UNION SELECT value ->> 'payload' FROM schedules, json_each(beside, '$.jobs') "
+    "UNION SELECT one.value FROM schedules, json_each(beside, '$.jobs') AS each, json_each(each.value, '$.blobs') "
+    "AS one "
     "UNION SELECT result_sha FROM tasks WHERE result_sha IS NOT NULL UNION SELECT sha FROM artifacts"
 )
 _USED_ONE = f"WITH used (sha) AS ({_USED}) SELECT sha FROM used WHERE sha = ?"  # noqa: S608

@@ -63,6 +63,7 @@ class Payloads:
         with self._db.writing("normal"):
             sql = (
                 "DELETE FROM payloads WHERE sha NOT IN (SELECT payload FROM jobs UNION SELECT payload FROM schedules "
+                "UNION SELECT value ->> 'payload' FROM schedules, json_each(beside, '$.jobs') "
                 "UNION SELECT payload FROM handlers) "
                 "RETURNING length(content)"
             )

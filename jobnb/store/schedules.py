@@ -7,19 +7,21 @@ that they start, fenced by its lease: so a tick has one row and at most one job,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from jobnb.job import Priority
+from jobnb.store.chains import Link
 from jobnb.store.database import Database, Row
 from jobnb.store.jobs import Jobs, NewJob, from_us, to_us
 from jobnb.store.payloads import Payload, Payloads
+from jobnb.store.runs import PART
 
 _COLUMNS = (
     "name, cluster, trigger, policy, job, payload, blobs, enabled, note, created_at, decided_at, next_at, runs, "
-    "failures"
+    "failures, beside"
 )
 #: Rows of ticks kept of one schedule.
 TICKS_KEPT = 10_000
@@ -44,6 +46,8 @@ class ScheduleRecord:
         The next tick; None if there is none any more.
     runs, failures : int
         Runs so far, and failures in a row.
+    beside : mapping
+        The other jobs of each run, and how they hang together; see `_beside`.
     """
 
     name: str
@@ -60,6 +64,7 @@ class ScheduleRecord:
     next_at: datetime | None
     runs: int = 0
     failures: int = 0
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +82,29 @@ def template(new: NewJob) -> dict[str, Any]:
     """Return what of a job is the same for every run, JSON-able; payload and blobs are kept apart."""
     said = {k: v for k, v in asdict(new).items() if k not in _APART}
     return {**said, "priority": new.priority.value, "tags": list(new.tags)}
+
+
+def _beside(jobs: Sequence[NewJob], place: int) -> dict[str, Any]:
+    """Return the jobs of a run but the one at ``place``, JSON-able, and the links of that one."""
+    if len(jobs) == 1:
+        return {}
+    return {
+        "place": place,
+        "links": _links(jobs[place]),
+        "jobs": [
+            {"job": template(each), "payload": each.payload, "blobs": list(each.blobs), "links": _links(each)}
+            for i, each in enumerate(jobs)
+            if i != place
+        ],
+    }
+
+
+def _links(new: NewJob) -> list[Any]:
+    return [[link.parent, link.wanted, link.given] for link in new.parents]
+
+
+def _linked(links: Sequence[Any], ids: Sequence[str]) -> list[Link]:
+    return [Link(parent=ids[place], wanted=wanted, given=given) for place, wanted, given in links]
 
 
 _APART = frozenset(
@@ -111,22 +139,33 @@ class Schedules:
     def put(
         self,
         name: str,
-        new: NewJob,
+        jobs: NewJob | Sequence[NewJob],
         *,
+        place: int = 0,
         trigger: Mapping[str, Any],
         policy: Mapping[str, Any],
         next_at: datetime | None,
         decided_at: datetime,
     ) -> bool:
-        """Add a schedule, or change the one of that name; return whether it is new. Its history stays."""
+        """Add a schedule, or change the one of that name; return whether it is new. Its history stays.
+
+        Parameters
+        ----------
+        jobs : NewJob or sequence of NewJob
+            What each run is made of, in order; parents are said by their place.
+        place : int
+            Which of them is the run itself: the one that its tick names.
+        """
+        listed = [jobs] if isinstance(jobs, NewJob) else list(jobs)
+        new = listed[place]
         with self._db.writing():
             now = self._clock()
             known = self._db.row("SELECT 1 FROM schedules WHERE name = ?", (name,))
             self._db.rows(
                 "INSERT INTO schedules (name, cluster, trigger, policy, job, payload, blobs, created_at, decided_at, "
-                "next_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (name) DO UPDATE SET "
-                "cluster = ?2, trigger = ?3, policy = ?4, job = ?5, payload = ?6, blobs = ?7, decided_at = ?9, "
-                "next_at = ?10, runs = 0, failures = 0, note = '', enabled = 1",
+                "next_at, beside) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (name) DO UPDATE "
+                "SET cluster = ?2, trigger = ?3, policy = ?4, job = ?5, payload = ?6, blobs = ?7, decided_at = ?9, "
+                "next_at = ?10, beside = ?11, runs = 0, failures = 0, note = '', enabled = 1",
                 (
                     name,
                     new.cluster,
@@ -138,9 +177,11 @@ class Schedules:
                     now,
                     to_us(decided_at),
                     None if next_at is None else to_us(next_at),
+                    json.dumps(_beside(listed, place)),
                 ),
             )
-            self._payloads.add(Payload(sha=new.payload, content=new.content))
+            for each in listed:
+                self._payloads.add(Payload(sha=each.payload, content=each.content))
         return known is None
 
     def remove(self, name: str) -> bool:
@@ -208,25 +249,45 @@ class Schedules:
         return [str(row[0]) for row in self._db.rows(sql, (name,))]
 
     def fire(
-        self, schedule: ScheduleRecord, fire_at: datetime, run_at: datetime, why: str, *, deadline: float | None = None
+        self,
+        schedule: ScheduleRecord,
+        fire_at: datetime,
+        run_at: datetime,
+        why: str,
+        *,
+        deadline: float | None = None,
+        by_hand: bool = False,
     ) -> str | None:
         """Start the run of a moment, once: None if it has a job already. Call inside a transaction.
 
-        ``deadline`` is in seconds from ``run_at`` on.
+        ``deadline`` is in seconds from ``run_at`` on; ``by_hand``: somebody wants it, whatever its filters say.
         """
         if not self.settle(schedule.name, fire_at, "fired", why):
             return None
-        said = {**schedule.job, "priority": Priority(schedule.job["priority"]), "tags": tuple(schedule.job["tags"])}
-        job = self._jobs.insert(
-            replace(
-                NewJob(**said, cluster=schedule.cluster, payload=schedule.payload, blobs=schedule.blobs),
+        own = {"job": schedule.job, "payload": schedule.payload, "blobs": schedule.blobs}
+        place = schedule.beside.get("place", 0)
+        parts = list(schedule.beside.get("jobs", ()))
+        parts.insert(place, {**own, "links": schedule.beside.get("links", ())})
+        ids: list[str] = []
+        for i, part in enumerate(parts):
+            said = {**part["job"], "priority": Priority(part["job"]["priority"]), "tags": tuple(part["job"]["tags"])}
+            if by_hand:
+                said["snapshot"] = {**said["snapshot"], "by_hand": True}
+            if i + 1 < len(parts):
+                said["options"] = {**said["options"], PART: True}
+            new = NewJob(
+                **{**said, "who": f"schedule {schedule.name}"},
+                cluster=schedule.cluster,
+                payload=part["payload"],
+                blobs=part["blobs"],
                 schedule=schedule.name,
                 fire_at=fire_at,
                 run_at=run_at,
                 deadline_at=None if deadline is None else run_at + timedelta(seconds=deadline),
-                who=f"schedule {schedule.name}",
+                parents=_linked(part["links"], ids),
             )
-        )
+            ids.append(self._jobs.insert(new))
+        job = ids[int(place)]
         self._db.rows(
             "UPDATE ticks SET job = ? WHERE schedule = ? AND fire_at = ?", (job, schedule.name, to_us(fire_at))
         )
@@ -266,7 +327,7 @@ class Schedules:
 
 def _record(row: Row) -> ScheduleRecord:
     (name, cluster, trigger, policy, job, payload, blobs, enabled, note, created_at, decided_at, next_at, runs,
-     failures) = row  # fmt: skip
+     failures, beside) = row  # fmt: skip
     return ScheduleRecord(
         name=name,
         cluster=cluster,
@@ -282,4 +343,5 @@ def _record(row: Row) -> ScheduleRecord:
         next_at=None if next_at is None else from_us(next_at),
         runs=runs,
         failures=failures,
+        beside=json.loads(beside),
     )

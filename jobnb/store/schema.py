@@ -233,6 +233,8 @@ _NOTICES = """
 """
 
 _TIMETABLE = """
+-- The jobs that every run of a schedule has beside its own one, and how they hang together.
+ALTER TABLE schedules ADD COLUMN beside TEXT NOT NULL DEFAULT '{}';
 """
 
 V5 = _QUEUES + _CHAINS + _LIMITS + _NOTICES + _TIMETABLE

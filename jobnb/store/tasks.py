@@ -19,6 +19,7 @@ from jobnb.store.chains import Chains
 from jobnb.store.database import Database, Durability
 from jobnb.store.jobs import _COLUMNS, Jobs, from_us, record
 from jobnb.store.leases import Lease, Leases
+from jobnb.store.runs import Runs
 
 #: Results up to this size are kept in the task's row; larger ones become a blob.
 INLINE_BYTES = 100_000
@@ -72,6 +73,7 @@ class Tasks:
         self._leases = leases
         self._blobs = blobs
         self._chains = chains
+        self._runs = Runs(database)
 
     @contextmanager
     def fenced(self, lease: Lease, durability: Durability = "full") -> Iterator[None]:
@@ -271,24 +273,9 @@ class Tasks:
         if row is None:
             return False
         self._jobs.event(job_id, status, "service", str((error or {}).get("code", "")))
-        self._count_run(job_id, status)
+        self._runs.ended(job_id, status, error)
         self._chains.ended(job_id)
         return True
-
-    def _count_run(self, job_id: str, status: Status) -> None:
-        """Count the failures in a row of the schedule whose run has ended; too many pause it."""
-        schedule = self._db.row("SELECT schedule FROM jobs WHERE id = ?", (job_id,))
-        if schedule is None or not schedule[0] or status is Status.CANCELLED:
-            return
-        if status is Status.COMPLETED:
-            self._db.rows("UPDATE schedules SET failures = 0 WHERE name = ?", (schedule[0],))
-            return
-        self._db.rows("UPDATE schedules SET failures = failures + 1 WHERE name = ?", (schedule[0],))
-        self._db.rows(
-            "UPDATE schedules SET enabled = 0, note = 'paused after ' || failures || ' failures in a row' "
-            "WHERE name = ? AND enabled = 1 AND failures >= policy ->> 'pause_after'",
-            (schedule[0],),
-        )
 
     def put_off(self, job_id: str, *, retry_at: int, timeout: float | None, error: Mapping[str, Any] | None) -> None:
         """Make a running job wait for its next attempt; call inside `fenced`. One to be cancelled ends instead."""

@@ -27,6 +27,7 @@ def _limited(said: dict[str, Any]) -> Limited:
         skip=tuple(condition(each) for each in said["skip"]),
         start=start,
         end=end,
+        asked=tuple(said.get("asked", ())),
     )
 
 
@@ -82,6 +83,7 @@ def parse(
     start: datetime | None = None,
     end: datetime | None = None,
     anchor: datetime = MONDAY,
+    asked: Iterable[str] = (),
 ) -> Trigger:
     """Read when something is due, as people write it.
 
@@ -99,6 +101,8 @@ def parse(
         Aware; from when, and until when.
     anchor : datetime
         From which intervals are counted.
+    asked : iterable of str
+        In words, what is asked only when a run begins.
 
     Raises
     ------
@@ -107,9 +111,10 @@ def parse(
     """
     made = _plain(when, tz, anchor)
     conditions = [_conditions(each, tz) for each in (only, skip)]
-    if not any(conditions) and start is None and end is None:
+    words = tuple(asked)
+    if not any(conditions) and start is None and end is None and not words:
         return made
-    return Limited(trigger=made, only=conditions[0], skip=conditions[1], start=start, end=end)
+    return Limited(trigger=made, only=conditions[0], skip=conditions[1], start=start, end=end, asked=words)
 
 
 def _plain(when: Trigger | str | float | timedelta | datetime, tz: str, anchor: datetime) -> Trigger:

@@ -29,6 +29,8 @@ class Limited:
     only, skip : tuple of Condition
     start, end : datetime or None
         Aware.
+    asked : tuple of str
+        In words, the filters that only a run itself can ask; they let every tick through here.
     """
 
     trigger: Trigger
@@ -36,6 +38,7 @@ class Limited:
     skip: tuple[Condition, ...] = ()
     start: datetime | None = None
     end: datetime | None = None
+    asked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
@@ -51,6 +54,7 @@ class Limited:
         parts = [self.trigger.text]
         parts += [f"only {each.text}" for each in self.only]
         parts += [f"not {each.text}" for each in self.skip]
+        parts += self.asked
         if self.start is not None:
             parts.append(f"from {self.start:%Y-%m-%d %H:%M} UTC")
         if self.end is not None:
@@ -91,4 +95,5 @@ class Limited:
             "skip": [each.to_json() for each in self.skip],
             "start": None if self.start is None else self.start.isoformat(),
             "end": None if self.end is None else self.end.isoformat(),
+            "asked": list(self.asked),
         }

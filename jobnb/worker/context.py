@@ -171,6 +171,8 @@ class JobContext:
         The span of items of this task.
     fire_at : datetime or None
         Of a run of a schedule: the moment that it is for, in UTC. Take data as of then, not as of now.
+    by_hand : bool
+        Of such a run: somebody started it, or does it again; no tick did.
     """
 
     def __init__(
@@ -186,6 +188,7 @@ class JobContext:
         self.stop = int(str(about["stop"]))
         fire_at = about.get("fire_at")
         self.fire_at = None if fire_at is None else datetime.fromtimestamp(int(str(fire_at)) / 1e6, UTC)
+        self.by_hand = bool(about.get("by_hand"))
         left = about.get("carried")
         self._carried: tuple[bytes, ...] = tuple(left) if isinstance(left, list | tuple) else ()
         self._meter = meter

@@ -107,6 +107,8 @@ class TaskRequest(_Wire):
         What finished tasks of the job left for later ones, in the order of their items.
     given
         The packed results of the job's parents, see `jobnb.handover`.
+    by_hand
+        Of a run of a schedule: somebody started it, and it is not to ask whether it is its time.
     """
 
     job: str
@@ -132,6 +134,7 @@ class TaskRequest(_Wire):
     fire_at: int | None = None
     carried: tuple[bytes, ...] = ()
     given: bytes = b""
+    by_hand: bool = False
 
     @property
     def key(self) -> str:

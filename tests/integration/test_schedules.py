@@ -65,3 +65,25 @@ def test_a_handler_runs_by_name_and_is_tried_again(fresh: Callable[[], JobManage
     until(lost.done, 30)
     assert lost.error is not None
     assert lost.error.code == "NETWORK_ERROR"
+
+
+def even_second(moment: datetime) -> bool:
+    return moment.second % 2 == 0
+
+
+def test_a_filter_of_ones_own_is_asked_in_the_run(fresh: Callable[[], JobManager]) -> None:
+    manager = fresh()
+    schedule = manager.schedule("beat", moment, "1s", only=even_second, missed="all", overlap="queue")
+    until(lambda: schedule.runs >= 2 and len(schedule.ticks()) >= 4, 60)
+    schedule.pause()
+    until(lambda: all(job.done() for job in schedule.jobs()))
+    rows = schedule.ticks()
+    for row in rows:
+        assert row.verdict in ("waiting", "fired" if even_second(row.fire_at) else "skipped")
+        if row.verdict == "skipped":
+            assert row.why == "only=even_second said no"
+            assert manager.get(row.job).status is Status.CANCELLED
+    assert schedule.runs == sum(row.verdict == "fired" for row in rows)
+    # Started by hand it is not asked.
+    jobs = [schedule.run() for _ in range(2)]
+    assert [job.result(60) == job.record.fire_at for job in jobs] == [True, True]

@@ -388,3 +388,51 @@ def _moments(schedule: Schedule, until: datetime) -> list[datetime]:
         found.append(at)
         at = trigger.after(at)
     return found
+
+
+def quarter_end(moment: datetime) -> bool:
+    return moment.month % 3 == 0 and (moment + timedelta(days=1)).day == 1
+
+
+def refuse(world: World, job: str, why: str = "only=quarter_end said no") -> None:
+    """End a run as the service does whose child was refused by a filter."""
+    with world.store.tasks.fenced(world.planner.keeper.lease):
+        world.store.tasks.start_job(job)
+        world.store.tasks.finish(job, Status.CANCELLED, error={"code": "SKIPPED", "message": why})
+
+
+def test_a_tick_that_its_own_filter_refuses_is_skipped_and_no_run(world: World) -> None:
+    schedule = world.manager.schedule(
+        "beat", len, "1h", args=("abc",), only=["weekdays", quarter_end], skip=quarter_end, pause_after=1
+    )
+    assert schedule.when == "every 1h, only weekdays (UTC), only quarter_end, not quarter_end"
+    world.clock.move(hours=1)
+    assert world.step()
+    (job,) = schedule.jobs()
+    refuse(world, job.id)
+    (tick,) = schedule.ticks()
+    assert (tick.verdict, tick.why, tick.job) == ("skipped", "only=quarter_end said no", job.id)
+    assert (schedule.runs, schedule.failures, schedule.enabled) == (0, 0, True)
+    assert job.status is Status.CANCELLED
+
+
+def test_a_refused_run_does_not_count_towards_the_most(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",), only=quarter_end, max_runs=1)
+    world.clock.move(hours=1)
+    assert world.step()
+    assert not schedule.enabled
+    refuse(world, schedule.jobs()[0].id)
+    assert schedule.enabled
+    assert not world.step()
+    assert schedule.next_run == NOON + timedelta(hours=2)
+    world.clock.move(hours=1)
+    assert world.step()
+    world.end(schedule.jobs()[0].id)
+    assert (schedule.runs, schedule.enabled) == (1, False)
+    assert world.fired(schedule) == ["13:00 skipped", "14:00 fired"]
+
+
+def test_one_that_is_no_condition_is_refused_at_the_door(world: World) -> None:
+    with pytest.raises(UsageProblem, match="3 is no condition"):
+        world.manager.schedule("beat", len, "1h", only=3)  # type: ignore[arg-type]
+    assert len(world.manager.schedules()) == 0
