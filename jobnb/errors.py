@@ -37,6 +37,12 @@ class UnknownName(UsageProblem):
     code = "UNKNOWN_NAME"
 
 
+class QueueDraining(UsageProblem):
+    """The queue is being drained and takes no new jobs. Nothing was enqueued."""
+
+    code = "QUEUE_DRAINING"
+
+
 class DataError(UsageProblem):
     """The data frame does not hold usable prices: it needs open, high, low and close over a DatetimeIndex."""
 

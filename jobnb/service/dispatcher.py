@@ -380,10 +380,11 @@ class Dispatcher:
                     ledger.pace = None
 
     def _choose(self) -> Ledger | None:
+        held = self._intake.capped(self._ledgers.values())
         candidates = [
             Candidate(job=job, rank=b.job.priority.rank, out=len(b.running), order=self._orders[job])
             for job, b in self._ledgers.items()
-            if b.open and (b.pace is not None or len(b.running) < self._slots)
+            if b.open and (b.pace is not None or len(b.running) < self._slots) and b.job.queue not in held
         ]
         job = choose(candidates)
         return self._ledgers[job] if job else None

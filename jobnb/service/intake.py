@@ -7,13 +7,15 @@ and overtaken.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from jobnb.job import JobRecord, Status
+from jobnb.service import choice
 from jobnb.service.lease_keeper import LeaseKeeper
 from jobnb.service.ledger import Ledger
 from jobnb.store import Store
+from jobnb.store.queues import Rule
 
 #: A call that took no longer, the last time one of that name ended, may be sent ahead, behind one that runs.
 AHEAD_SECONDS = 0.1
@@ -36,6 +38,8 @@ class Intake:
     store: Store
     keeper: LeaseKeeper
     waiting: bool = True
+    #: Of the queues that are defined, as of the last look.
+    rules: Mapping[str, Rule] = field(default_factory=dict)
     #: Seconds that the last call of a name took.
     _paces: dict[str, float] = field(default_factory=dict)
 
@@ -53,7 +57,9 @@ class Intake:
         """
         if not self.waiting:
             return []
-        busy = [b.job.priority.rank for b in books if b.open]
+        self.rules = self.store.queues.rules()
+        held = self.capped(books)
+        busy = [b.job.priority.rank for b in books if b.open and b.job.queue not in held]
         out = sum(len(ledger.running) for ledger in books)
         room = max(0, slots - out) if not busy else max(1, free // 2)
         # Behind short calls a short one may wait on the cluster: that hides the way there and back.
@@ -61,7 +67,7 @@ class Intake:
         if not most:
             return []
         # One more than there is room for, to know whether any is left: reading a row costs as much as starting its job.
-        found = self.store.tasks.waiting(self.keeper.lease.cluster, most + 1)
+        found = self._next(most + 1)
         self.waiting = bool(found)
         found = [job for job in found if job.priority.rank >= max(busy, default=0)]
         if not found:
@@ -71,6 +77,18 @@ class Intake:
             taken = [job for job in (*found[:room], *ahead) if self.store.tasks.start_job(job.id)]
         self.waiting = len(found) > len(taken)
         return [self._opened(job) for job in taken]
+
+    def _next(self, limit: int) -> list[JobRecord]:
+        """Return the jobs that may begin next: of queues with room, each in its turn, where any are defined."""
+        cluster = self.keeper.lease.cluster
+        if not self.rules:
+            return self.store.tasks.waiting(cluster, limit)
+        lines = self.store.queues.lines(cluster, self.rules, limit)
+        return self.store.tasks.waiting_at(choice.merge(lines, limit)) if lines else []
+
+    def capped(self, books: Collection[Ledger]) -> set[str]:
+        """Return the queues that have as many tasks out as they may."""
+        return choice.capped(self.rules, [(b.job.queue, len(b.running)) for b in books]) if self.rules else set()
 
     def _opened(self, job: JobRecord) -> Ledger:
         # One that begins for the first time, and took nothing over, has no task yet.
@@ -83,7 +101,8 @@ class Intake:
         return pace if pace is not None and pace <= AHEAD_SECONDS else None
 
     def learn(self, ledger: Ledger) -> None:
-        """Note how long a call took, now that it has ended."""
+        """Note how long a call took, now that it has ended, and that there may be room in its queue."""
+        self.waiting = self.waiting or ledger.job.queue in self.rules
         if ledger.single and ledger.pace is not None:
             self._paces.pop(ledger.job.name, None)
             self._paces[ledger.job.name] = ledger.pace

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobnb.errors import UsageProblem
 from jobnb.job import ErrorRecord, Event, JobRecord, LogLine, Priority, Progress, Status
@@ -19,13 +19,16 @@ from jobnb.store.chains import Chains, Link
 from jobnb.store.database import Database, Row
 from jobnb.store.payloads import Payload, Payloads
 
+if TYPE_CHECKING:
+    from jobnb.store.queues import Queues
+
 _COLUMNS = (
     "id, name, kind, status, cluster, priority, queue, tags, params, plan, options, snapshot, payload, "
     "progress_current, progress_total, progress_message, summary, error, done, failed_items, running, settled, "
     "attempt, cancel_requested, cancelled_by, rerun_of, note, created_at, run_at, started_at, finished_at, "
     "dead, unique_key, expires_at, deadline_at, schedule, fire_at"
 )
-_LIVE = "('scheduled', 'queued', 'running', 'retrying')"
+LIVE = "('scheduled', 'queued', 'running', 'retrying')"
 _PRIORITIES = list(Priority)
 
 
@@ -122,6 +125,8 @@ class NewJob:
     fire_at: datetime | None = None
     #: The jobs that it waits for.
     parents: Sequence[Link] = ()
+    #: Which of the options somebody has said for this job: its queue's defaults stand in for the others.
+    said: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +141,14 @@ class Accepted:
 class Jobs:
     """The jobs of one store."""
 
-    def __init__(self, database: Database, clock: Callable[[], int], payloads: Payloads, chains: Chains) -> None:
+    def __init__(
+        self, database: Database, clock: Callable[[], int], payloads: Payloads, chains: Chains, queues: Queues
+    ) -> None:
         self._db = database
         self._clock = clock
         self._payloads = payloads
         self._chains = chains
+        self._queues = queues
 
     def add(self, new: NewJob) -> str:
         """Accept a job and return its id; see `accept`."""
@@ -155,6 +163,8 @@ class Jobs:
         ------
         UnknownName, UsageProblem
             A parent is gone, or waits itself for the job that has the key. Nothing was enqueued.
+        QueueDraining
+            Its queue takes no new jobs. Nothing was enqueued.
         """
         return self.accept_all([new])[0]
 
@@ -183,6 +193,7 @@ class Jobs:
     def insert(self, new: NewJob) -> str:
         """Write the row of a new job and return its id; call inside a transaction."""
         now = self._clock()
+        new = self._queues.admit(new, now)
         while True:
             job_id = secrets.token_hex(4)
             if self._db.row("SELECT 1 FROM jobs WHERE id = ?", (job_id,)) is None:
@@ -328,6 +339,7 @@ class Jobs:
         kind: str | None = None,
         tag: str | None = None,
         cluster: str | None = None,
+        queue: str | None = None,
         limit: int = 50,
     ) -> list[JobRecord]:
         """Return the newest jobs first, at most ``limit`` of them."""
@@ -341,6 +353,9 @@ class Jobs:
         if cluster is not None:
             where.append("cluster = ?")
             values.append(cluster)
+        if queue is not None:
+            where.append("queue = ?" if queue == "default" else "queue = ? AND queue <> 'default'")
+            values.append(queue)
         if tag is not None:
             where.append("EXISTS (SELECT 1 FROM json_each(jobs.tags) WHERE json_each.value = ?)")
             values.append(tag)
@@ -392,7 +407,7 @@ class Jobs:
 
     def any_live(self, cluster: str) -> bool:
         """Tell whether a job of the cluster is not final, or going to come by an enabled schedule."""
-        sql = f"SELECT 1 FROM jobs WHERE cluster = ? AND status IN {_LIVE} LIMIT 1"  # noqa: S608
+        sql = f"SELECT 1 FROM jobs WHERE cluster = ? AND status IN {LIVE} LIMIT 1"  # noqa: S608
         if self._db.row(sql, (cluster,)) is not None:
             return True
         # A schedule that is going to fire needs a service.

@@ -204,6 +204,21 @@ CREATE INDEX jobs_schedule ON jobs (schedule, seq) WHERE schedule <> '';
 # The parts of version 5, one per noun.
 
 _QUEUES = """
+-- What holds for all jobs of a queue. Jobs may name one that is not here: it has no limits.
+CREATE TABLE queues (
+    name TEXT PRIMARY KEY,
+    max_concurrent INTEGER CHECK (max_concurrent > 0),
+    max_tasks INTEGER CHECK (max_tasks > 0),
+    defaults TEXT NOT NULL DEFAULT '{}',
+    state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'paused', 'draining')),
+    state_by TEXT NOT NULL DEFAULT '',
+    state_at INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- One look-up per queue finds its next jobs, however many wait in the others.
+CREATE INDEX jobs_queued ON jobs (cluster, queue, priority DESC, seq) WHERE status = 'queued';
+-- Nothing to keep up to date for those who name no queue.
+CREATE INDEX jobs_queue ON jobs (queue, status) WHERE queue <> 'default';
 """
 
 _CHAINS = """

@@ -21,6 +21,7 @@ from jobnb.store.handlers import Handlers
 from jobnb.store.jobs import Jobs, from_us
 from jobnb.store.leases import Leases
 from jobnb.store.payloads import Payloads
+from jobnb.store.queues import Queues
 from jobnb.store.schedules import Schedules
 from jobnb.store.statistics import Statistics
 from jobnb.store.tasks import Tasks
@@ -54,7 +55,8 @@ class Store:
         self.blobs = Blobs(self.home / "blobs")
         self.payloads = Payloads(self.database, self.blobs)
         self.chains = Chains(self.database, clock)
-        self.jobs = Jobs(self.database, clock, self.payloads, self.chains)
+        self.queues = Queues(self.database, clock)
+        self.jobs = Jobs(self.database, clock, self.payloads, self.chains, self.queues)
         self.leases = Leases(self.database, clock)
         self.dead_letters = DeadLetters(self.database, clock, self.jobs, self.blobs, self.payloads)
         self.tasks = Tasks(self.database, clock, self.jobs, self.leases, self.blobs, self.chains)

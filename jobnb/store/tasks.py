@@ -19,6 +19,7 @@ from jobnb.store.chains import Chains
 from jobnb.store.database import Database, Durability
 from jobnb.store.jobs import _COLUMNS, Jobs, from_us, record
 from jobnb.store.leases import Lease, Leases
+from jobnb.store.queues import MAY_BEGIN
 from jobnb.store.runs import Runs
 
 #: Results up to this size are kept in the task's row; larger ones become a blob.
@@ -110,6 +111,13 @@ class Tasks:
         )
         return [record(row) for row in self._db.rows(sql, (cluster, limit))]
 
+    def waiting_at(self, places: Sequence[int]) -> list[JobRecord]:
+        """Return the waiting jobs at these places of the order of acceptance, in the order of ``places``."""
+        marks = ", ".join("?" * len(places))
+        sql = f"SELECT seq, {_COLUMNS} FROM jobs WHERE seq IN ({marks}) AND status = 'queued'"  # noqa: S608
+        found = {row[0]: record(row[1:]) for row in self._db.rows(sql, places)}
+        return [found[seq] for seq in places if seq in found]
+
     def running(self, cluster: str) -> list[JobRecord]:
         """Return the jobs that were taken up and are not final, oldest first."""
         sql = f"SELECT {_COLUMNS} FROM jobs WHERE cluster = ? AND status = 'running' ORDER BY seq"  # noqa: S608
@@ -126,12 +134,15 @@ class Tasks:
         return [str(row[0]) for row in self._db.rows(sql, (cluster,))]
 
     def start_job(self, job_id: str) -> bool:
-        """Make a waiting job running; False if it is not waiting any more. Call inside `fenced`."""
-        row = self._db.row(
-            "UPDATE jobs SET status = 'running', started_at = coalesce(started_at, ?), note = '' "
-            "WHERE id = ? AND status = 'queued' AND cancel_requested = 0 RETURNING id",
-            (self._clock(), job_id),
+        """Make a waiting job running; False if it is not waiting any more, or its queue lets none begin now.
+
+        Call inside `fenced`.
+        """
+        sql = (
+            "UPDATE jobs SET status = 'running', started_at = coalesce(started_at, ?), note = '' "  # noqa: S608
+            f"WHERE id = ? AND status = 'queued' AND cancel_requested = 0 AND {MAY_BEGIN} RETURNING id"
         )
+        row = self._db.row(sql, (self._clock(), job_id))
         if row is None:
             return False
         self._jobs.event(job_id, "started", "service")
