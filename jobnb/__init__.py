@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from jobnb.manager import JobManager as JobManager
     from jobnb.manager import get_job_manager as get_job_manager
     from jobnb.option import Hooks as Hooks
+    from jobnb.queueing import queue as queue
+    from jobnb.queueing import queues as queues
     from jobnb.research.adapters.optimizer import StrategyOptimizer as StrategyOptimizer
     from jobnb.research.bars import Bars as Bars
     from jobnb.research.cross_validation import CombinatorialPurgedCV as CombinatorialPurgedCV
@@ -104,6 +106,7 @@ _HOMES = {
     "jobnb.job": ("Job", "JobType", "Priority", "Progress", "Status"),
     "jobnb.manager": ("JobManager", "get_job_manager"),
     "jobnb.option": ("Hooks",),
+    "jobnb.queueing": ("queue", "queues"),
     "jobnb.research.adapters.optimizer": ("StrategyOptimizer",),
     "jobnb.research.bars": ("Bars",),
     "jobnb.research.cross_validation": ("CombinatorialPurgedCV", "PurgedKFold"),

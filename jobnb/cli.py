@@ -1,4 +1,4 @@
-"""The command line: ``jobnb demo | list | show | logs | cancel | finish | schedules | status | stop | doctor``.
+"""The command line: ``jobnb list | show | logs | cancel | finish | schedules | queues | status | stop | doctor``, ….
 
 A thin skin over `JobManager`, like the magic: parse, call, print.
 """
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import jobnb
-from jobnb.errors import JobnbError
+from jobnb.errors import JobnbError, UsageProblem
 from jobnb.manager import JobManager
 
 STOP_SECONDS = 30.0
@@ -79,6 +79,26 @@ def _parser() -> argparse.ArgumentParser:
     schedule.add_argument("what", choices=("pause", "resume", "run", "remove", "ticks"))
     schedule.add_argument("name")
     schedule.set_defaults(run=_schedule)
+
+    queues = commands.add_parser("queues", help="the queues: their limits, what waits and runs in them")
+    queues.set_defaults(run=_queues)
+
+    queue = commands.add_parser("queue", help="define, change, pause, resume, drain or remove a queue")
+    queue.add_argument("name")
+    queue.add_argument("what", nargs="?", choices=("pause", "resume", "drain", "remove"))
+    for option, text in (
+        ("--max-concurrent", "jobs of it that run at once"),
+        ("--max-tasks", "tasks of its jobs that are out at once"),
+        ("--priority", "of its jobs that say nothing else"),
+        ("--timeout", "the same"),
+        ("--memory-limit", "the same"),
+        ("--max-retries", "the same"),
+        ("--retry-delay", "the same"),
+        ("--deadline", "the same"),
+    ):
+        queue.add_argument(option, help=f"{text} (none: take it back)")
+    queue.add_argument("--wait", metavar="FOR", nargs="?", const="", help="drain: wait until it is empty, or so long")
+    queue.set_defaults(run=_queue)
 
     vacuum = commands.add_parser("vacuum", help="remove files that no job refers to any more")
     vacuum.set_defaults(run=_vacuum)
@@ -184,6 +204,29 @@ def _schedule(manager: JobManager, said: argparse.Namespace) -> int:
     else:
         getattr(found, said.what)()
         print(found)
+    return 0
+
+
+def _queues(manager: JobManager, said: argparse.Namespace) -> int:
+    print(manager.queues())
+    return 0
+
+
+def _queue(manager: JobManager, said: argparse.Namespace) -> int:
+    from jobnb import queueing
+
+    given = {name: text for name in queueing.SETTINGS if (text := getattr(said, name, None)) is not None}
+    settings = {name: None if text == "none" else text for name, text in given.items()}
+    found = queueing.turned(manager, said.name, said.what or "", settings)
+    if said.wait is not None:
+        if said.what != "drain":
+            raise UsageProblem("--wait goes with drain.")
+        try:
+            found.drain(said.wait or None)
+        except TimeoutError as error:
+            print(error, file=sys.stderr)
+            return 1
+    print(f"queue {said.name} is removed; its jobs stay" if said.what == "remove" else found)
     return 0
 
 

@@ -51,6 +51,23 @@ def seconds(value: float | str | timedelta, what: str = "duration") -> float:
     return total
 
 
+def spoken(value: float) -> str:
+    """Return seconds as people write them.
+
+    Examples
+    --------
+    >>> spoken(5400.0), spoken(60), spoken(0.3), spoken(0)
+    ('1h30m', '1m', '0.3s', '0s')
+    """
+    if value < 60 or value != int(value):
+        return f"{value:g}s"
+    left, parts = int(value), ""
+    for unit in "dhms":
+        count, left = divmod(left, int(_UNIT_SECONDS[unit]))
+        parts += f"{count}{unit}" if count else ""
+    return parts
+
+
 def size_bytes(value: int | str, what: str = "memory_limit") -> int:
     """Return a size in bytes from a number or text such as ``"2GiB"`` or ``"500MB"``."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower())

@@ -82,8 +82,10 @@ class Handling:
         found = manager.store.handlers.get(name)
         if found is None:
             raise unknown("handler", name, [each.name for each in self.handlers()])
-        kept = {k: v for k in _LASTING if (v := found.job["options"].get(k)) is not None}
-        lasting = {"priority": found.job["priority"], "queue": found.job["queue"], "tags": found.job["tags"]}
+        # What was not said of the handler is left to its queue, as that is by now.
+        known = found.job.get("said", (*_LASTING, "priority", "tags"))
+        kept = {k: v for k in _LASTING if k in known and (v := found.job["options"].get(k)) is not None}
+        lasting = {k: found.job[k] for k in ("priority", "queue", "tags") if k in known or k == "queue"}
         options = Options(name=name).merge(**{**kept, **lasting, **said})
         work = Handled(code=manager.store.payloads.get(found.payload), args=dict(args))
         new = submission.new_job(

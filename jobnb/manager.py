@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from jobnb import after, figures, results, submission
+from jobnb import after, figures, queueing, results, submission
 from jobnb.chaining import Chaining
 from jobnb.connection import Connection
 from jobnb.coroutines import Coroutines
@@ -25,6 +25,7 @@ from jobnb.handling import Handling
 from jobnb.job import Attempt, Event, Job, JobRecord, JobType, JobView, LogLine, Outcome, Status, utcnow
 from jobnb.listener import Events
 from jobnb.option import Options
+from jobnb.queueing import Queueing
 from jobnb.shown import shown as shown_arguments
 from jobnb.store.jobs import NewJob
 from jobnb.timetable import Timetable
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from jobnb.work import Work
 
 
-class JobManager(Connection, Coroutines, Timetable, Handling, Chaining):
+class JobManager(Connection, Coroutines, Timetable, Handling, Chaining, Queueing):
     """Submits jobs and looks after them.
 
     Parameters
@@ -405,6 +406,7 @@ class JobManager(Connection, Coroutines, Timetable, Handling, Chaining):
         found = self.store.view(job_id, log_lines)
         if found is None:
             raise UnknownName(f"job {job_id} is not in the store any more.")
+        found = replace(found, job=queueing.explained(self, [found.job])[0])
         if found.job.status is Status.QUEUED and not found.job.note and self._thread is None:
             lease = self.store.leases.live(found.job.cluster)
             if lease is None or lease.info.get("state") == "starting":
@@ -424,6 +426,8 @@ class JobManager(Connection, Coroutines, Timetable, Handling, Chaining):
         kind: str | None = None,
         tag: str | None = None,
         limit: int = 50,
+        *,
+        queue: str | None = None,
     ) -> list[JobRecord]:
         """Return the rows of the newest jobs, newest first."""
         wanted = [status] if isinstance(status, str) else list(status or ())
@@ -433,7 +437,8 @@ class JobManager(Connection, Coroutines, Timetable, Handling, Chaining):
                 raise UsageProblem(
                     f"unknown status {each!r}.{did_you_mean(each, known) or ' Known: ' + ', '.join(known)}"
                 )
-        return self.store.jobs.select(status=wanted, kind=kind, tag=tag, limit=limit)
+        found = self.store.jobs.select(status=wanted, kind=kind, tag=tag, queue=queue, limit=limit)
+        return queueing.explained(self, found)
 
     def jobs(
         self,

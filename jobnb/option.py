@@ -7,7 +7,7 @@ everything is checked here, at the door, before anything is stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -55,6 +55,7 @@ class Options:
     cancel_grace : float, default 0.3
         Seconds between the polite interrupt and the kill.
     queue : str, default ``default``
+        See `jobnb.queue`: its defaults hold where nothing else is said. One that nobody has defined has no limits.
     tags : tuple of str
     run_at : datetime or None
         Not before this moment.
@@ -104,6 +105,8 @@ class Options:
     after_on: Wanted | None = None
     condition: Callable[..., object] | None = None
     on_parent_failure: Literal["cancel", "run"] = "cancel"
+    #: Names of the options that somebody has said: the defaults of the job's queue stand in for the others.
+    said: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
     def merge(self, **changes: Any) -> Options:
         """Return a copy with ``changes`` checked and applied.
@@ -116,10 +119,11 @@ class Options:
             A value is not usable.
         """
         checked = {name: _check(name, value) for name, value in changes.items()}
-        return replace(self, **checked)
+        said = (self.said | changes.keys()) - {name for name, value in changes.items() if value is None}
+        return replace(self, **checked, said=said)
 
 
-OPTION_NAMES = tuple(f.name for f in fields(Options))
+OPTION_NAMES = tuple(f.name for f in fields(Options) if f.name != "said")
 
 
 def _check(name: str, value: Any) -> Any:

@@ -17,6 +17,7 @@ from jobnb.option import Options
 from jobnb.retry import Retry
 from jobnb.store.chains import Link
 from jobnb.store.jobs import NewJob
+from jobnb.store.queues import INHERITED
 
 if TYPE_CHECKING:
     from jobnb.store import Store
@@ -157,7 +158,8 @@ def again(
     kept = {k: v for k in ("timeout", "memory_limit", "cancel_grace", "retry") if (v := old.options.get(k)) is not None}
     if "first_timeout" in old.options:
         kept["timeout"] = old.options["first_timeout"]
-    options = Options(name=old.name, priority=old.priority, queue=old.queue, tags=old.tags).merge(**{**kept, **changes})
+    kept |= {"priority": old.priority, "tags": old.tags}
+    options = Options(name=old.name, queue=old.queue).merge(**{**kept, **changes})
     seed = options.seed if options.seed is not None else old.snapshot.get("seed")
     return NewJob(
         name=options.name,
@@ -198,6 +200,7 @@ def _said(options: Options, parents: Sequence[Link]) -> dict[str, Any]:
         "unique_for": options.unique_for or 0.0,
         "who": who(),
         "parents": parents,
+        "said": tuple(sorted(options.said.intersection(INHERITED))),
         "options": {
             "timeout": options.timeout,
             "memory_limit": options.memory_limit,

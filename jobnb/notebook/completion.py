@@ -84,6 +84,8 @@ def _option_words(
         return [f"{n}(" for n in namespace.functions(space)]
     if command.name in ("pause", "resume", "run", "unschedule"):
         return _schedule_names()
+    if command.name == "queue":
+        return [*(grammar.QUEUE_WORDS if subject and subject != fragment else _queue_names()), *flags]
     if command.name == "dlq":
         what = next((w for w in said if w in DEAD_LETTER_WORDS), "")
         return [*(_dead_words() if what else DEAD_LETTER_WORDS), *flags]
@@ -135,7 +137,7 @@ def _values(flag: str, space: namespace.Namespace) -> list[str]:
         case "--unique":
             return [j.unique for j in _recent() if j.unique]
         case "--queue":
-            return [j.queue for j in _recent()]
+            return _queue_names()
         case "--tag":
             return [tag for j in _recent() for tag in j.tags]
         case "--retry":
@@ -167,6 +169,12 @@ def _job_words(space: namespace.Namespace) -> list[str]:
 
 def _dead_words() -> list[str]:
     return _called(_dead())
+
+
+def _queue_names() -> list[str]:
+    from jobnb.manager import get_job_manager
+
+    return [*(q.name for q in get_job_manager().queues() if " " not in q.name), *(j.queue for j in _recent())]
 
 
 def _schedule_names() -> list[str]:

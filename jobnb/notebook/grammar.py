@@ -80,6 +80,19 @@ FOLD_METHODS: Mapping[str, tuple[str, ...]] = {
     "purged-kfold": ("n_splits", "horizon", "embargo", "search"),
     "cpcv": ("n_groups", "n_test_groups", "horizon", "embargo", "search"),
 }
+_QUEUE = (
+    Flag(name="--max-concurrent", help="jobs of it that run at once; none for no limit"),
+    Flag(name="--max-tasks", help="tasks of its jobs that are out at once; none for no limit"),
+    Flag(name="--priority", help="of its jobs that say nothing else: low, normal, high or critical"),
+    Flag(name="--timeout", help="the same: 30s, 5m, 1h30m; with drain: stop waiting after this long"),
+    Flag(name="--memory-limit", help="the same: such as 500MB or 2GiB"),
+    Flag(name="--max-retries", help="the same: how often a failed attempt is repeated"),
+    Flag(name="--retry-delay", help="the same: how long to wait before the first repetition"),
+    Flag(name="--deadline", help="the same: ended after this long, waiting included"),
+    Flag(name="--tag", many=True, help="the same: a word to find the job by; may be repeated"),
+)
+#: What may follow ``%job queue NAME``.
+QUEUE_WORDS = ("pause", "resume", "drain", "remove")
 _TIMEOUT = Flag(name="--timeout", help="stop waiting after this long; the job goes on")
 
 #: Keys of the options that `jobnb.option.Options` takes.
@@ -202,6 +215,11 @@ COMMANDS: Mapping[str, Command] = {
         Command(name="resume", usage="NAME", help="a paused schedule goes on", least=1, most=1),
         Command(name="run", usage="NAME", help="start a run of a schedule now", flags=(_OUT,), least=1, most=1),
         Command(name="unschedule", usage="NAME", help="remove a schedule; its jobs stay", least=1, most=1),
+        Command(name="queues", usage="", help="the queues: their limits, what waits and runs in them"),
+        Command(
+            name="queue", usage="NAME [--max-concurrent 2 …] [pause | resume | drain | remove]", least=1, most=2,
+            help="define or change a queue: what holds for all of its jobs", flags=_QUEUE,
+        ),
         Command(
             name="status", usage="[--days 7]", help="the service, what waits, runs and has run: counts, rates, times",
             flags=(Flag(name="--days", help="how far back runs are counted; 7 by default"),),
@@ -266,6 +284,18 @@ def parse(line: str) -> Parsed:
             raise UsageProblem(f"after -- say what is to run: %job schedule {command.usage}")
         return replace(_parse_words(command, _split(when)), call=call.strip())
     return _parse_words(command, _split(rest))
+
+
+def queue_settings(said: Parsed) -> dict[str, object]:
+    """Return what a line says of a queue, by the names of `jobnb.queue`; ``none`` takes a setting back.
+
+    Examples
+    --------
+    >>> queue_settings(parse("queue collection --max-concurrent 2 --timeout none --tag night"))
+    {'max_concurrent': '2', 'timeout': None, 'tags': ('night',)}
+    """
+    named = {"tags" if key == "tag" else key: value for key, value in said.flags.items()}
+    return {key: None if value in ("none", ("none",)) else value for key, value in named.items()}
 
 
 def parse_cell(line: str) -> Parsed:

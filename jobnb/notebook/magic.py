@@ -57,6 +57,8 @@ class JobMagics(Magics):
         %job dlq retry ID                    %job dlq purge ID
         %job schedule NAME "0 8 * * 1-5" --tz America/New_York --market XNYS -- f(x)
         %job schedules                       %job pause | resume | run | unschedule NAME
+        %job queue NAME --max-concurrent 2   %job queue NAME pause | resume | drain | remove
+        %job queues
 
         A job command returns at once with the Job, draws its card, and keeps the job in `_job` (and in NAME with
         `-o NAME`; `bt = %job …` works too). ID is an id, the beginning of one, a name, or a variable that holds a job;
@@ -378,6 +380,15 @@ class JobMagics(Magics):
 
         self._manager.find_schedule(said.words[0]).remove()
         return Text(f"schedule {said.words[0]} is removed; its jobs stay")
+
+    def _queues(self, said: grammar.Parsed) -> object:
+        return self._manager.queues()
+
+    def _queue(self, said: grammar.Parsed) -> object:
+        from jobnb import queueing
+
+        name, *what = said.words
+        return queueing.turned(self._manager, name, what[0] if what else "", grammar.queue_settings(said))
 
     def _status(self, said: grammar.Parsed) -> object:
         from jobnb.figures import DAYS

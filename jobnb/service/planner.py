@@ -101,6 +101,8 @@ class Planner:
         if tick.verdict != "fired":
             self.store.schedules.settle(schedule.name, tick.at, tick.verdict, tick.why)
             return False
+        if self._refused(schedule, tick.at):
+            return False
         live = self.store.schedules.live(schedule.name)
         if live and policy.overlap == "skip":
             self.store.schedules.settle(schedule.name, tick.at, "skipped", f"run {live[-1]} still goes on")
@@ -113,7 +115,14 @@ class Planner:
             self.store.jobs.request_cancel(job, f"schedule {schedule.name}")
         return self._start(schedule, tick.at, policy, tick.why)
 
+    def _refused(self, schedule: ScheduleRecord, at: datetime) -> bool:
+        """Leave a moment out if the queue of its run takes no job; tell whether that is so."""
+        closed = self.store.queues.refusal(schedule.job["queue"])
+        return bool(closed) and self.store.schedules.settle(schedule.name, at, "skipped", closed)
+
     def _start(self, schedule: ScheduleRecord, at: datetime, policy: Policy, why: str) -> bool:
+        if self._refused(schedule, at):
+            return False
         begin = at + ticks.delay(schedule.name, at, policy.jitter)
         return self.store.schedules.fire(schedule, at, begin, why, deadline=policy.deadline) is not None
 

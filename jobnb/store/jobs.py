@@ -380,11 +380,12 @@ class Jobs:
         return set(ids) - {str(row[0]) for row in self._db.rows(sql, ids)}
 
     def place(self, job: JobRecord) -> tuple[int, int]:
-        """Return a waiting job's place (from 1) and how many wait for the same cluster."""
+        """Return a waiting job's place (from 1) and how many wait: for its cluster, in its queue if that is defined."""
+        mine = "AND queue = ?4" if self._queues.get(job.queue) is not None else "AND ?4 IS NOT NULL"
         row = self._db.row(
-            "SELECT count(*), count(*) FILTER (WHERE priority > ?1 OR (priority = ?1 AND seq <= "
-            "(SELECT seq FROM jobs WHERE id = ?2))) FROM jobs WHERE cluster = ?3 AND status = 'queued'",
-            (job.priority.rank, job.id, job.cluster),
+            "SELECT count(*), count(*) FILTER (WHERE priority > ?1 OR (priority = ?1 AND seq <= "  # noqa: S608
+            f"(SELECT seq FROM jobs WHERE id = ?2))) FROM jobs WHERE cluster = ?3 AND status = 'queued' {mine}",
+            (job.priority.rank, job.id, job.cluster, job.queue),
         )
         assert row is not None
         return int(row[1]), int(row[0])

@@ -139,3 +139,23 @@ def test_schedules(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert cli.main(["schedule", "pause", "beat"]) == 2
     assert "unknown schedule 'beat'" in capsys.readouterr().err
     manager.store.close()
+
+
+def test_queues(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["queue", "c", "--max-concurrent", "2", "--timeout", "1h"]) == 0
+    assert "<Queue c: 2 at once · timeout 1h · 0 waiting, 0 running>" in capsys.readouterr().out
+    assert cli.main(["queue", "c", "--timeout", "none"]) == 0
+    assert "timeout" not in capsys.readouterr().out
+    assert cli.main(["queue", "default", "pause"]) == 0
+    assert "1 waiting, 0 running · paused by" in capsys.readouterr().out
+    assert cli.main(["queues"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said] == ["queue", "c", "default"]
+    assert cli.main(["queue", "c", "drain", "--wait"]) == 0
+    assert "drained by" in capsys.readouterr().out
+    assert cli.main(["queue", "c", "remove"]) == 0
+    assert "removed" in capsys.readouterr().out
+    assert cli.main(["queue", "colection"]) == 2
+    assert "unknown queue 'colection'" in capsys.readouterr().err
+    assert cli.main(["queue", "default", "--wait"]) == 2
+    assert "--wait goes with drain" in capsys.readouterr().err
