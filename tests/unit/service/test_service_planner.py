@@ -436,3 +436,20 @@ def test_one_that_is_no_condition_is_refused_at_the_door(world: World) -> None:
     with pytest.raises(UsageProblem, match="3 is no condition"):
         world.manager.schedule("beat", len, "1h", only=3)  # type: ignore[arg-type]
     assert len(world.manager.schedules()) == 0
+
+
+def test_a_draining_queue_leaves_its_ticks_out(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "1h", args=("abc",), queue="c", overlap="queue")
+    for _ in range(2):
+        world.clock.move(hours=1)
+        world.step()
+    assert world.fired(schedule) == ["13:00 fired", "14:00 waiting"]
+    world.store.queues.turn("c", "draining", "ann")
+    world.end(*world.store.schedules.live("beat"))
+    world.clock.move(hours=1)
+    assert not world.step()
+    assert world.fired(schedule) == ["13:00 fired", "14:00 skipped", "15:00 skipped"]
+    assert schedule.ticks()[0].why == "queue 'c' is being drained by ann and takes no new job"
+    world.store.queues.turn("c", "open", "ann")
+    world.clock.move(hours=1)
+    assert world.step()
