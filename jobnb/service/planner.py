@@ -116,8 +116,9 @@ class Planner:
         return self._start(schedule, tick.at, policy, tick.why)
 
     def _refused(self, schedule: ScheduleRecord, at: datetime) -> bool:
-        """Leave a moment out if the queue of its run takes no job; tell whether that is so."""
-        closed = self.store.queues.refusal(schedule.job["queue"])
+        """Leave a moment out if the queue of one of its jobs takes none; tell whether that is so."""
+        jobs = (schedule.job, *(part["job"] for part in schedule.beside.get("jobs", ())))
+        closed = next((why for job in jobs if (why := self.store.queues.refusal(job["queue"]))), "")
         return bool(closed) and self.store.schedules.settle(schedule.name, at, "skipped", closed)
 
     def _start(self, schedule: ScheduleRecord, at: datetime, policy: Policy, why: str) -> bool:
