@@ -3,9 +3,9 @@
 The single run and the sweep call the same `evaluate`, so that a sweep row equals the single run to the last
 bit. Runs in a child or in the caller of a direct backtest; pure arithmetic on arrays, no I/O, no threads.
 
-How it gets below 3 ns per bar: between two fills neither cash nor units change, so the equity is one
-multiplication away from the close; bars without a position are skipped; the peak is the only state that
-is carried from bar to bar with a branch, and the drawdown is divided out only when it gets deeper.
+How it gets to 1 ns per bar: between two fills neither cash nor units change, so the equity goes with the close, whose
+lowest and highest say whether there is a new peak or a deeper drawdown; bars without a position are skipped; `lanes`
+takes eight bars at once, and sums the returns of eight rows at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.jit import compiled
+from jobnb.research.lanes import BYTES, LANES, bits_set, differing, extremes, held, lowest_bit, padded, summed
 from jobnb.research.measure import (
     BARS_HELD,
     BEST_GAIN,
@@ -39,8 +40,11 @@ Whole = npt.NDArray[np.int64]
 Targets = npt.NDArray[np.int8] | npt.NDArray[np.float64]
 
 
-#: Eight targets of one byte are compared at once where the first of them is the lowest byte.
-_PACKED = sys.byteorder == "little"
+#: 64 targets of one byte are compared at once where the first of them gives the lowest bit.
+_ORDERED = sys.byteorder == "little"
+_AT_ONCE = 4
+#: More numbers than there are bars, which `turns_of` needs room for.
+TURNS_ROOM = 1 + _AT_ONCE
 
 
 @compiled
@@ -48,22 +52,25 @@ def turns_of(target: Targets, turns: Whole) -> int:
     """Write the bars at which the target differs from the bar before (0 at first), then n; return how many."""
     count = 0
     done = 0
-    before = target[0] * 0
-    if _PACKED and target.itemsize == 1:
-        words = target[: target.size // 8 * 8].view(np.uint64)
-        last = np.uint64(0)
-        for w, word in enumerate(words):
-            # Each byte against the one before it; most words hold no turn at all.
-            differ = word ^ ((word << np.uint64(8)) | last)
-            last = word >> np.uint64(56)
-            if differ != 0:
-                for j in range(8):
-                    turns[count] = 8 * w + j
-                    count += (differ & np.uint64(255)) != 0
-                    differ >>= np.uint64(8)
-        done = 8 * words.size
-        if done > 0:
-            before = target[done - 1]
+    if _ORDERED and target.itemsize == 1 and target.size > BYTES:
+        turns[0] = 0
+        count += target[0] != 0
+        done = 1
+        while done < target.size:
+            # The last 64 overlap those before.
+            at = min(done, target.size - BYTES)
+            bits = differing(target, at) >> np.uint64(done - at)
+            found = bits_set(bits)
+            # Four are written whether there are as many or not: what branches is often mispredicted.
+            for j in range(_AT_ONCE):
+                turns[count + j] = done + lowest_bit(bits)
+                bits &= bits - np.uint64(1)
+            for j in range(_AT_ONCE, found):
+                turns[count + j] = done + lowest_bit(bits)
+                bits &= bits - np.uint64(1)
+            count += found
+            done = at + BYTES
+    before = target[0] * 0 if done == 0 else target[done - 1]
     # No branch, so none is mispredicted.
     for i in range(done, target.size):
         value = target[i]
@@ -75,11 +82,12 @@ def turns_of(target: Targets, turns: Whole) -> int:
 
 
 @compiled
-def _row(
+def _walk(
     target: Targets,
     turns: Whole,
     price: Floats,
     close: Floats,
+    ahead: Floats,
     time: Floats,
     day_end: Whole,
     days: int,
@@ -87,15 +95,14 @@ def _row(
     capital: float,
     commission: float,
     slippage: float,
-    per_year: float,
+    returns: Floats,
     tally: Floats,
-    out: Floats,
     fills: Floats,
-) -> int:
-    """Run one row of targets; write its metrics to ``out`` and its fills to ``fills`` as far as they fit.
+) -> tuple[int, int, float, float, float]:
+    """Run one row of targets; write its daily returns, its trades' counts, and its fills as far as they fit.
 
-    ``day_end[i]`` is the last bar of the day of bar i; ``turns`` is room for n + 1 numbers. Returns the
-    number of fills.
+    ``ahead`` is the `padded` close, ``day_end[i]`` the last bar of the day of bar i. Returns the number of fills and
+    of returns (some of 0 are left out), the last equity, 1 + the maximum drawdown, and the longest time from a peak.
     """
     bars = close.size
     first_end = day_end[0]
@@ -105,10 +112,8 @@ def _row(
     units = 0.0
     ruined = False
 
-    total = 0.0  # Σ r, Σ r², Σ min(r, 0)² over the daily returns
-    square = 0.0
-    square_down = 0.0
     last = capital  # equity at the last day's end
+    moved = 0  # returns so far
 
     peak = 0.0
     peak_at = 0
@@ -116,7 +121,7 @@ def _row(
     floor = 0.0  # peak * keep: an equity below it is a new maximum drawdown
     longest = 0.0
 
-    held = 0
+    in_market = 0
     traded = 0.0
     fees = 0.0
     made = 0
@@ -145,6 +150,17 @@ def _row(
                 if at == 0 and daily:
                     last = cash + units * close[0]
                 if daily:
+                    low, high = held(ahead, at, until, cash, units, last, returns, moved)
+                else:
+                    low, high = extremes(ahead, at, until)
+                # Between two fills the equity goes with the price: its ends say whether it has to be followed.
+                top = cash + units * (high if units > 0.0 else low)
+                bottom = cash + units * (low if units > 0.0 else high)
+                if top < peak and bottom > 0.0:
+                    if bottom < floor:
+                        floor = bottom
+                        keep = bottom / peak
+                else:
                     for k, x in enumerate(close[at:until]):
                         equity = cash + units * x
                         if equity >= peak:
@@ -160,47 +176,22 @@ def _row(
                                 break
                             floor = equity
                             keep = equity / peak
-                        r = equity / last - 1.0
-                        last = equity
-                        total += r
-                        square += r * r
-                        down = min(r, 0.0)
-                        square_down += down * down
+                if daily:
+                    moved += until - at
+                    if until > at:
+                        last = cash + units * close[until - 1]
                 else:
-                    first = at
-                    while first < until:
-                        # Day by day: only its last bar has a return.
-                        end = day_end[first]
-                        stop = min(end + 1, until)
-                        for k, x in enumerate(close[first:stop]):
-                            equity = cash + units * x
-                            if equity >= peak:
-                                if first + k - peak_at > 1:
-                                    longest = max(longest, time[first + k] - time[peak_at])
-                                peak = equity
-                                peak_at = first + k
-                                floor = peak * keep
-                            elif equity < floor:
-                                if equity <= 0.0:
-                                    ruined = True
-                                    until = first + k
-                                    break
-                                floor = equity
-                                keep = equity / peak
-                        if ruined:
-                            break
-                        if stop > end:
-                            equity = cash + units * close[end]
-                            if end == first_end:
-                                last = equity
-                            r = equity / last - 1.0
+                    end = day_end[at]
+                    while end < until:
+                        # Only the last bar of a day has a return.
+                        equity = cash + units * close[end]
+                        if end == first_end:
                             last = equity
-                            total += r
-                            square += r * r
-                            down = min(r, 0.0)
-                            square_down += down * down
-                        first = stop
-                held += until - at
+                        returns[moved] = equity / last - 1.0
+                        moved += 1
+                        last = equity
+                        end = day_end[end + 1] if end + 1 < bars else bars
+                in_market += until - at
                 if ruined:
                     # All is lost: the position is closed at this close, and nothing is traded any more.
                     pnl = -base
@@ -230,12 +221,9 @@ def _row(
                     if end == first_end:
                         last = cash
                     if cash != last:
-                        r = cash / last - 1.0
+                        returns[moved] = cash / last - 1.0
+                        moved += 1
                         last = cash
-                        total += r
-                        square += r * r
-                        down = min(r, 0.0)
-                        square_down += down * down
             at = until
         if at >= bars:
             break
@@ -315,7 +303,7 @@ def _row(
     if peak_at < bars - 1:
         longest = max(longest, time[bars - 1] - time[peak_at])
 
-    tally[BARS_HELD] = held
+    tally[BARS_HELD] = in_market
     tally[TRADED] = traded
     tally[FEES] = fees
     tally[COUNT] = count
@@ -325,8 +313,7 @@ def _row(
     tally[BEST_GAIN] = best
     tally[WORST_GAIN] = worst
     tally[RETURNED] = returned
-    settle(out, close, capital, final, days, per_year, total, square, square_down, keep, longest, tally)
-    return made
+    return made, moved, final, keep, longest
 
 
 @compiled
@@ -377,27 +364,76 @@ def evaluate(
         Number of fills of the last row.
     """
     made = 0
-    turns = np.empty(close.size + 1, dtype=np.int64)
-    tally = np.empty(TALLY)
-    for m in range(rows):
-        made = _row(
-            targets[m],
-            turns,
-            price,
-            close,
-            time,
-            day_end,
-            days,
-            shift,
-            capital,
-            commission,
-            slippage,
-            per_year,
-            tally,
-            out[m],
-            fills,
-        )
+    turns = np.empty(close.size + TURNS_ROOM, dtype=np.int64)
+    ahead = padded(close)
+    # Runs whose returns are summed together, see `summed`.
+    returns = np.empty((LANES, (days // LANES + 2) * LANES))
+    tallies = np.empty((LANES, TALLY))
+    ends = np.empty((LANES, 3))
+    counts = np.empty(LANES, dtype=np.int64)
+    sums = np.empty((3, LANES))
+    first = 0
+    while first < rows:
+        many = min(LANES, rows - first)
+        for m in range(many):
+            made, counts[m], ends[m, 0], ends[m, 1], ends[m, 2] = _walk(
+                targets[first + m],
+                turns,
+                price,
+                close,
+                ahead,
+                time,
+                day_end,
+                days,
+                shift,
+                capital,
+                commission,
+                slippage,
+                returns[m],
+                tallies[m],
+                fills,
+            )
+        if many == LANES:
+            most = counts.max()
+            for m in range(LANES):
+                # What is not there adds nothing.
+                returns[m, counts[m] : (most // LANES + 1) * LANES] = 0.0
+            summed(returns, most, sums)
+        else:
+            for m in range(many):
+                sums[0, m], sums[1, m], sums[2, m] = _summed(returns[m, : counts[m]])
+        for m in range(many):
+            final, keep, longest = ends[m, 0], ends[m, 1], ends[m, 2]
+            settle(
+                out[first + m],
+                close,
+                capital,
+                final,
+                days,
+                per_year,
+                sums[0, m],
+                sums[1, m],
+                sums[2, m],
+                keep,
+                longest,
+                tallies[m],
+            )
+        first += many
     return made
+
+
+@compiled
+def _summed(returns: Floats) -> tuple[float, float, float]:
+    """Return Σ r, Σ r² and Σ min(r, 0)²."""
+    total = 0.0
+    square = 0.0
+    square_down = 0.0
+    for r in returns:
+        total += r
+        square += r * r
+        down = min(r, 0.0)
+        square_down += down * down
+    return total, square, square_down
 
 
 def warm() -> None:

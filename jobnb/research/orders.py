@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.jit import compiled, inlined
-from jobnb.research.kernel import turns_of
+from jobnb.research.kernel import TURNS_ROOM, turns_of
 from jobnb.research.measure import (
     BARS_HELD,
     FEES,
@@ -384,7 +384,7 @@ def evaluate(
         Number of fills of the last row.
     """
     bars = close.size
-    turns = np.empty(bars + 1, dtype=np.int64)
+    turns = np.empty(bars + TURNS_ROOM, dtype=np.int64)
     tally = np.empty(TALLY)
     state = np.empty(STATE)
     made = 0
