@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from jobnb.job import Status as Status
     from jobnb.manager import JobManager as JobManager
     from jobnb.manager import get_job_manager as get_job_manager
+    from jobnb.notifying import notices as notices
+    from jobnb.notifying import notify as notify
     from jobnb.option import Hooks as Hooks
     from jobnb.queueing import queue as queue
     from jobnb.queueing import queues as queues
@@ -105,6 +107,7 @@ _HOMES = {
     "jobnb.errors": ("JobCancelled", "JobFailed", "JobnbError"),
     "jobnb.job": ("Job", "JobType", "Priority", "Progress", "Status"),
     "jobnb.manager": ("JobManager", "get_job_manager"),
+    "jobnb.notifying": ("notices", "notify"),
     "jobnb.option": ("Hooks",),
     "jobnb.queueing": ("queue", "queues"),
     "jobnb.research.adapters.optimizer": ("StrategyOptimizer",),

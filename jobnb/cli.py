@@ -1,4 +1,4 @@
-"""The command line: ``jobnb list | show | logs | cancel | finish | schedules | queues | status | stop | doctor``, ….
+"""The command line: ``jobnb list | show | logs | cancel | schedules | queues | notices | service | status | stop``, ….
 
 A thin skin over `JobManager`, like the magic: parse, call, print.
 """
@@ -71,6 +71,16 @@ def _parser() -> argparse.ArgumentParser:
     dlq.add_argument("--code", help="only jobs that failed with this code")
     dlq.add_argument("--kind", help="only jobs of this kind")
     dlq.set_defaults(run=_dlq)
+
+    notices = commands.add_parser("notices", help="who is told of what, and how that goes; add, test or remove one")
+    notices.add_argument("what", nargs="?", choices=("list", "add", "test", "remove"), default="list")
+    notices.add_argument("channel", nargs="?", help="its name; to add one: notebook, desktop, https://… or apprise's")
+    notices.add_argument("--name", help="what the new one is called")
+    notices.add_argument("--on", help="failed,stuck,failing,paused (default), completed, dead, cancelled, …, or all")
+    notices.add_argument("--kinds", default="", help="only jobs of these kinds")
+    notices.add_argument("--tags", default="", help="only jobs with one of these tags")
+    notices.add_argument("--longer-than", help="only of jobs that took this long: 10m")
+    notices.set_defaults(run=_notices)
 
     schedules = commands.add_parser("schedules", help="what runs again and again, and when next")
     schedules.set_defaults(run=_schedules)
@@ -183,6 +193,28 @@ def _dlq(manager: JobManager, said: argparse.Namespace) -> int:
             print(f"{job.id} {job.name} is tried again as {manager.retry(job.id).id}")
     else:
         print(f"purged {manager.purge(*chosen) if chosen else 0} jobs")
+    return 0
+
+
+def _notices(manager: JobManager, said: argparse.Namespace) -> int:
+    if said.what == "list":
+        print(manager.notices())
+        return 0
+    if not said.channel:
+        raise UsageProblem(f"which channel? Write: jobnb notices {said.what} {'URL' if said.what == 'add' else 'NAME'}")
+    if said.what == "add":
+        made = manager.notify(
+            said.channel, on=said.on, name=said.name, kinds=said.kinds, tags=said.tags, longer_than=said.longer_than
+        )
+        print(made)
+        return 0
+    found = manager.find_channel(said.channel)
+    if said.what == "test":
+        found.test()
+        print(f"sent to {found.name}")
+    else:
+        found.remove()
+        print(f"channel {said.channel} is removed")
     return 0
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobnb.channel import Channel, described
 from jobnb.durations import seconds
-from jobnb.errors import HomeNotWritable, unknown
+from jobnb.errors import HomeNotWritable, UsageProblem, unknown
 
 #: Name: default. Durations are seconds or text such as ``"10m"``.
 DEFAULTS: dict[str, Any] = {
@@ -24,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "keep-completed": None,
     "stuck-after": "1h",
     "stop-grace": "10s",
+    "notify": None,
 }
 
 
@@ -47,6 +49,8 @@ class Config:
         Seconds without a sign of life after which a running job raises a warning.
     stop_grace : float
         Seconds that running tasks have to end when the service is asked to leave.
+    notify : tuple of Channel
+        Who is told of what: a mapping of names to addresses, or to mappings with ``url``, ``on``, ….
     """
 
     home: Path
@@ -56,6 +60,7 @@ class Config:
     keep_completed: float | None
     stuck_after: float | None
     stop_grace: float
+    notify: tuple[Channel, ...] = ()
 
 
 def cores() -> int:
@@ -101,7 +106,17 @@ def load(home: str | os.PathLike[str] | None = None) -> Config:
         keep_completed=seconds(values["keep-completed"], "jobnb.keep-completed") if values["keep-completed"] else None,
         stuck_after=seconds(values["stuck-after"], "jobnb.stuck-after") if values["stuck-after"] else None,
         stop_grace=seconds(values["stop-grace"], "jobnb.stop-grace") if values["stop-grace"] else 0.0,
+        notify=_channels(values["notify"]),
     )
+
+
+def _channels(said: Any) -> tuple[Channel, ...]:
+    if not said:
+        return ()
+    if not isinstance(said, dict):
+        # Not repeated: it may hold secrets.
+        raise UsageProblem("jobnb.notify must be a mapping of names to addresses.")
+    return tuple(described(str(name), each) for name, each in said.items())
 
 
 def retry() -> Any:

@@ -167,6 +167,12 @@ class JobFailed(JobnbError):
         return [*lines, f"JobFailed: {self.message}"] if lines else [f"JobFailed: {self.message}"]
 
 
+class NotSent(JobnbError):
+    """A notice could not be sent."""
+
+    code = "NOT_SENT"
+
+
 class NotReproduced(JobnbError):
     """The same work with the same seed gave another result."""
 

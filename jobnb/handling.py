@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from jobnb import submission
 from jobnb.errors import UsageProblem, unknown
 from jobnb.job import Job
+from jobnb.notifying import still
 from jobnb.option import Options
 from jobnb.shown import shown
 from jobnb.store.handlers import HandlerRecord
@@ -85,6 +86,8 @@ class Handling:
         # What was not said of the handler is left to its queue, as that is by now.
         known = found.job.get("said", (*_LASTING, "priority", "tags"))
         kept = {k: v for k in _LASTING if k in known and (v := found.job["options"].get(k)) is not None}
+        if told := still(manager.store, found.job["options"].get("notify", ())):
+            kept["notify"] = told
         lasting = {k: found.job[k] for k in ("priority", "queue", "tags") if k in known or k == "queue"}
         options = Options(name=name).merge(**{**kept, **lasting, **said})
         work = Handled(code=manager.store.payloads.get(found.payload), args=dict(args))

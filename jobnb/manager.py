@@ -24,6 +24,7 @@ from jobnb.errors import NotReproduced, UnknownName, UsageProblem, did_you_mean
 from jobnb.handling import Handling
 from jobnb.job import Attempt, Event, Job, JobRecord, JobType, JobView, LogLine, Outcome, Status, utcnow
 from jobnb.listener import Events
+from jobnb.notifying import Notifying, look_on
 from jobnb.option import Options
 from jobnb.queueing import Queueing
 from jobnb.shown import shown as shown_arguments
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from jobnb.work import Work
 
 
-class JobManager(Connection, Coroutines, Timetable, Handling, Chaining, Queueing):
+class JobManager(Connection, Coroutines, Timetable, Handling, Chaining, Queueing, Notifying):
     """Submits jobs and looks after them.
 
     Parameters
@@ -268,6 +269,8 @@ class JobManager(Connection, Coroutines, Timetable, Handling, Chaining, Queueing
 
     def hand_in_all(self, jobs: Sequence[NewJob]) -> list[Job]:
         """Accept jobs together, all of them or none, and see that they are run."""
+        for each in jobs:
+            look_on(self, each.options)
         made = [Job(each.id, self, duplicate=not each.new) for each in self.store.jobs.accept_all(jobs)]
         if self._thread is None:
             # A service that does not start is told to whoever looks or waits: the job itself is accepted.

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from jobnb import after as parentage
 from jobnb.after import After
+from jobnb.channel import NOTEBOOK
 from jobnb.durations import moment, seconds, size_bytes
 from jobnb.errors import UsageProblem, unknown
 from jobnb.job import Priority
@@ -83,6 +84,8 @@ class Options:
         Asked in the job's process, with the results of its parents, whether it is to be done.
     on_parent_failure : {"cancel", "run"}
         What becomes of it when a parent that was to succeed does not.
+    notify : tuple of str
+        Channels to tell of the job's end, and if it is stuck: names, addresses, ``notebook``; True is the notebook.
     """
 
     name: str = ""
@@ -105,6 +108,7 @@ class Options:
     after_on: Wanted | None = None
     condition: Callable[..., object] | None = None
     on_parent_failure: Literal["cancel", "run"] = "cancel"
+    notify: tuple[str, ...] = field(default=(), repr=False)
     #: Names of the options that somebody has said: the defaults of the job's queue stand in for the others.
     said: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
@@ -152,6 +156,11 @@ def _check(name: str, value: Any) -> Any:
             if value not in ("fail", "record"):
                 raise unknown("on_error", str(value), ["fail", "record"])
             return value
+        case "notify":
+            if isinstance(value, bool):
+                return (NOTEBOOK,) if value else ()
+            told: Iterable[str] = [value] if isinstance(value, str) else value
+            return tuple(str(each) for each in told)
         case "hooks":
             if not isinstance(value, Hooks):
                 raise UsageProblem(f"hooks must be jobnb.Hooks(before=…, after=…, on_error=…), not {value!r}.")

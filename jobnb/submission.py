@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jobnb import after, config
 from jobnb.daemon import EMBEDDED
 from jobnb.job import JobRecord, utcnow
+from jobnb.notifying import resolve, still
 from jobnb.option import Options
 from jobnb.retry import Retry
 from jobnb.store.chains import Link
@@ -90,7 +91,7 @@ def new_job(
         params=params,
         plan=plan or {"type": "single", "items": 1},
         snapshot={**packing.snapshot(options.seed, source), **data},
-        **_said(options, parents),
+        **_said(store, options, parents),
     )
 
 
@@ -158,6 +159,8 @@ def again(
     kept = {k: v for k in ("timeout", "memory_limit", "cancel_grace", "retry") if (v := old.options.get(k)) is not None}
     if "first_timeout" in old.options:
         kept["timeout"] = old.options["first_timeout"]
+    if told := still(store, old.options.get("notify", ())):
+        kept["notify"] = told
     kept |= {"priority": old.priority, "tags": old.tags}
     options = Options(name=old.name, queue=old.queue).merge(**{**kept, **changes})
     seed = options.seed if options.seed is not None else old.snapshot.get("seed")
@@ -174,7 +177,7 @@ def again(
         fire_at=old.fire_at,
         rerun_of=old.id,
         adopt=keep_finished,
-        **_said(options, after.again(store, old, options)),
+        **_said(store, options, after.again(store, old, options)),
     )
 
 
@@ -186,7 +189,7 @@ def who() -> str:
         return f"uid {os.getuid()}"
 
 
-def _said(options: Options, parents: Sequence[Link]) -> dict[str, Any]:
+def _said(store: Store, options: Options, parents: Sequence[Link]) -> dict[str, Any]:
     """Return what the options say of the row; defaults of the configuration filled in."""
     retry = options.retry or Retry.of(config.retry()) or Retry()
     return {
@@ -208,5 +211,6 @@ def _said(options: Options, parents: Sequence[Link]) -> dict[str, Any]:
             "retry": retry.to_json(),
             "max_attempts": retry.max_retries + 1,
             **({"given": True} if any(link.given for link in parents) else {}),
+            **({"notify": resolve(store, options.notify)} if options.notify else {}),
         },
     }

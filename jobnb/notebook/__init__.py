@@ -30,6 +30,10 @@ def unload(ipython: InteractiveShell) -> None:
     from jobnb.notebook.magic import unregister as unregister_magic
     from jobnb.notebook.ui import stop
 
+    if "jobnb.notebook.notices" in sys.modules:
+        from jobnb.notebook.notices import leave
+
+        leave()
     for event, callback in (("pre_run_cell", _cell_begins), ("post_run_cell", _cell_ends)):
         if callback in ipython.events.callbacks[event]:
             ipython.events.unregister(event, callback)

@@ -61,6 +61,7 @@ _JOB = (
     Flag(name="--deadline", help="the job has to have ended after this long, waiting included"),
     Flag(name="--expires-at", help="a job that has not begun by this moment or after this delay never does"),
     Flag(name="--unique", help="a key: while a job of it is live, another submit returns that one"),
+    Flag(name="--notify", many=True, help="whom to tell of its end: notebook, desktop, a channel, an address"),
 )
 _DATA = Flag(name="--data", help="the variable that holds the prices")
 _FOLDS = (
@@ -109,6 +110,7 @@ OPTION_KEYS = {
     "deadline": "deadline",
     "expires_at": "expires_at",
     "unique": "unique",
+    "notify": "notify",
 }
 
 COMMANDS: Mapping[str, Command] = {
@@ -210,6 +212,7 @@ COMMANDS: Mapping[str, Command] = {
                 *_JOB,
             ),
         ),
+        Command(name="notices", usage="", help="who is told of what, and how that goes; jobnb.notify(…) makes one"),
         Command(name="schedules", usage="", help="what runs again and again, and when next"),
         Command(name="pause", usage="NAME", help="a schedule fires no more, until it is resumed", least=1, most=1),
         Command(name="resume", usage="NAME", help="a paused schedule goes on", least=1, most=1),

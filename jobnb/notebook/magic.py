@@ -56,6 +56,7 @@ class JobMagics(Magics):
         %job dlq                             %job connect tcp://host:8786
         %job dlq retry ID                    %job dlq purge ID
         %job schedule NAME "0 8 * * 1-5" --tz America/New_York --market XNYS -- f(x)
+        %job notices                         who is told of what: jobnb.notify("slack://…", on="failed")
         %job schedules                       %job pause | resume | run | unschedule NAME
         %job queue NAME --max-concurrent 2   %job queue NAME pause | resume | drain | remove
         %job queues
@@ -76,6 +77,7 @@ class JobMagics(Magics):
 
         Options of all jobs: --name --priority (low, normal, high, critical) --timeout 5m --memory-limit 2GiB --tag
         --queue --run-at 2026-11-04T09:30 --seed --retry 3 --deadline 2h --expires-at 30m --unique KEY -o
+        --notify notebook (or desktop, a channel, an address)
         A deadline counts waiting and retries; a job not begun by --expires-at never begins; while a job of a unique
         key is live, a submit of the same key returns it. Failed jobs stay in `%job dlq` until retried or purged.
 
@@ -361,6 +363,9 @@ class JobMagics(Magics):
 
     def _schedules(self, said: grammar.Parsed) -> object:
         return self._manager.schedules()
+
+    def _notices(self, said: grammar.Parsed) -> object:
+        return self._manager.notices()
 
     def _pause(self, said: grammar.Parsed) -> object:
         found = self._manager.find_schedule(said.words[0])

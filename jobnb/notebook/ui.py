@@ -98,6 +98,17 @@ class Ui:
                 self._thread.start()
         self._wake.set()
 
+    def remove(self, watcher: Watcher) -> None:
+        """Follow something no more; what it shows stays."""
+        with self._lock:
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
+
+    def follows(self, watcher: Watcher) -> bool:
+        """Tell whether something is followed."""
+        with self._lock:
+            return watcher in self._watchers
+
     def wake(self) -> None:
         """Look at once: a button was pressed. Safe from any thread."""
         self._wake.set()

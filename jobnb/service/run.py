@@ -20,6 +20,7 @@ from jobnb.service import cluster as clusters
 from jobnb.service.absence import Absence
 from jobnb.service.cluster import Cluster, ClusterLost, Size
 from jobnb.service.dispatcher import CLUSTER_LOST, STOPPED, Dispatcher
+from jobnb.service.herald import Herald
 from jobnb.service.lease_keeper import LEASE_SECONDS, LeaseKeeper
 from jobnb.service.watch import Watch
 from jobnb.store import Store
@@ -76,7 +77,10 @@ def dispatch(
     A cluster that goes away is waited for: the jobs wait as well, and say why.
     """
     keeper = LeaseKeeper(store, lease)
+    herald = Herald(store=store, keeper=keeper)
     try:
+        store.notices.configure(settings.notify, lease.cluster)
+        herald.start()
         cluster: Cluster | None = _connected(store, keeper, connect)
         reason = STOPPED
         while cluster is not None:
@@ -105,6 +109,7 @@ def dispatch(
             cluster = _reconnected(store, keeper, connect, stop, idle_timeout, absence)
         return reason
     finally:
+        herald.close()
         keeper.close()
         store.close()
 

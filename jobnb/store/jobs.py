@@ -411,9 +411,14 @@ class Jobs:
         sql = f"SELECT 1 FROM jobs WHERE cluster = ? AND status IN {LIVE} LIMIT 1"  # noqa: S608
         if self._db.row(sql, (cluster,)) is not None:
             return True
-        # A schedule that is going to fire needs a service.
-        sql = "SELECT 1 FROM schedules WHERE cluster = ? AND enabled = 1 LIMIT 1"
-        return self._db.row(sql, (cluster,)) is not None
+        # A schedule that is going to fire needs a service, and so does a notice that is to be sent.
+        for sql in (
+            "SELECT 1 FROM schedules WHERE cluster = ? AND enabled = 1 LIMIT 1",
+            "SELECT 1 FROM outbox WHERE cluster = ? AND done_at IS NULL LIMIT 1",
+        ):
+            if self._db.row(sql, (cluster,)) is not None:
+                return True
+        return False
 
     def request_cancel(self, job_id: str, who: str) -> bool:
         """Ask for a job's end; one that has not begun ends here and now. False if it was final already."""

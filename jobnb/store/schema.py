@@ -245,6 +245,79 @@ _LIMITS = """
 """
 
 _NOTICES = """
+-- Who is told of what, and how that goes.
+CREATE TABLE channels (
+    name TEXT PRIMARY KEY,
+    url TEXT NOT NULL,
+    events TEXT NOT NULL,
+    kinds TEXT NOT NULL DEFAULT '[]',
+    tags TEXT NOT NULL DEFAULT '[]',
+    longer_than INTEGER NOT NULL DEFAULT 0,
+    configured TEXT NOT NULL DEFAULT '',
+    created_at INTEGER NOT NULL,
+    note TEXT NOT NULL DEFAULT '',
+    failures INTEGER NOT NULL DEFAULT 0,
+    quiet_until INTEGER NOT NULL DEFAULT 0,
+    sent INTEGER NOT NULL DEFAULT 0,
+    lost INTEGER NOT NULL DEFAULT 0,
+    sent_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What is to be told, written by the transaction in which it happened. A number is never used again: readers count on
+-- by it.
+CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    channel TEXT NOT NULL REFERENCES channels (name) ON DELETE CASCADE,
+    cluster TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    facts TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    done_at INTEGER,
+    why TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX outbox_waiting ON outbox (cluster, id) WHERE done_at IS NULL;
+CREATE INDEX outbox_channel ON outbox (channel, id);
+
+-- CROSS JOIN: where there is no channel, the job is not even looked at. A notebook is told by whoever looks on.
+CREATE TRIGGER outbox_of_jobs AFTER INSERT ON events
+WHEN NEW.event IN ('completed', 'failed', 'cancelled', 'retrying', 'stuck', 'failure rate')
+BEGIN
+    INSERT INTO outbox (channel, cluster, at, event, facts, done_at)
+    SELECT c.name, j.cluster, NEW.at, NEW.event, json_object(
+        'job', j.id, 'name', j.name, 'kind', j.kind, 'queue', j.queue, 'schedule', j.schedule, 'tags', json(j.tags),
+        'status', j.status, 'attempt', j.attempt, 'code', j.error ->> 'code', 'type', j.error ->> 'type',
+        'message', substr(j.error ->> 'message', 1, 500), 'detail', NEW.detail, 'by', j.cancelled_by,
+        'seconds', (NEW.at - coalesce(j.started_at, j.created_at)) / 1e6
+    ), CASE c.url WHEN 'notebook' THEN NEW.at END
+    FROM channels AS c CROSS JOIN jobs AS j ON j.id = NEW.job
+    WHERE (
+        EXISTS (SELECT 1 FROM json_each(c.events) AS e
+                WHERE e.value = NEW.event OR (e.value = 'dead' AND NEW.event = 'failed' AND j.dead = 1))
+        AND (NEW.event = 'failure rate' OR (
+            (c.kinds = '[]' OR EXISTS (SELECT 1 FROM json_each(c.kinds) AS k WHERE k.value = j.kind))
+            AND (c.tags = '[]' OR EXISTS (SELECT 1 FROM json_each(c.tags) AS a JOIN json_each(j.tags) AS b
+                                          ON a.value = b.value))
+            AND (j.finished_at IS NULL OR NEW.at - coalesce(j.started_at, j.created_at) >= c.longer_than)
+        ))
+    ) OR (
+        NEW.event NOT IN ('failure rate', 'retrying')
+        AND EXISTS (SELECT 1 FROM json_each(j.options, '$.notify') AS n WHERE n.value = c.name)
+    );
+END;
+
+-- Paused by jobnb itself; a person who pauses one knows, and one that is over has done its work.
+CREATE TRIGGER outbox_of_schedules AFTER UPDATE OF enabled ON schedules
+WHEN OLD.enabled = 1 AND NEW.enabled = 0 AND NEW.note <> 'paused' AND NEW.note NOT LIKE 'over%'
+BEGIN
+    INSERT INTO outbox (channel, cluster, at, event, facts, done_at)
+    SELECT c.name, NEW.cluster, CAST(unixepoch('subsec') * 1e6 AS INTEGER), 'schedule paused',
+        json_object('schedule', NEW.name, 'name', NEW.name, 'detail', NEW.note),
+        CASE c.url WHEN 'notebook' THEN CAST(unixepoch('subsec') * 1e6 AS INTEGER) END
+    FROM channels AS c
+    WHERE EXISTS (SELECT 1 FROM json_each(c.events) AS e WHERE e.value = 'schedule paused')
+        OR EXISTS (SELECT 1 FROM json_each(NEW.job, '$.options.notify') AS n WHERE n.value = c.name);
+END;
 """
 
 _TIMETABLE = """

@@ -20,6 +20,7 @@ from jobnb.store.dead_letters import DeadLetters
 from jobnb.store.handlers import Handlers
 from jobnb.store.jobs import Jobs, from_us
 from jobnb.store.leases import Leases
+from jobnb.store.notices import Notices
 from jobnb.store.payloads import Payloads
 from jobnb.store.queues import Queues
 from jobnb.store.schedules import Schedules
@@ -62,6 +63,7 @@ class Store:
         self.tasks = Tasks(self.database, clock, self.jobs, self.leases, self.blobs, self.chains)
         self.handlers = Handlers(self.database, clock, self.payloads)
         self.schedules = Schedules(self.database, clock, self.jobs, self.payloads)
+        self.notices = Notices(self.database, clock)
         self.statistics = Statistics(self.database, clock)
         self.database.version()
 

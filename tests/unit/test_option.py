@@ -66,6 +66,7 @@ def test_every_option_can_be_said_and_is_checked() -> None:
         name="x", priority="HIGH", timeout="1m", memory_limit="1GiB", cancel_grace=2, queue="q", tags="a", seed="7",
         run_at=NOW, retry=2, deadline="1h", expires_at=NOW, unique="k", unique_for="1d", on_error="record",
         hooks=Hooks(before=print), after="load", after_on="any", condition=bool, on_parent_failure="run",
+        notify=True,
     )  # fmt: skip
     assert options.priority is Priority.HIGH
     assert options.tags == ("a",)
