@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 
 import jobnb
+from jobnb.daemon import Daemon
 from jobnb.errors import JobnbError, UsageProblem
 from jobnb.manager import JobManager
 
@@ -60,6 +63,16 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--days", type=float, default=7, help="how far back runs are counted (default: 7)")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(run=_status)
+
+    service = commands.add_parser("service", help="have it started by the system, or run, start and stop it by hand")
+    service.add_argument("what", choices=("install", "run", "start", "stop"))
+    service.add_argument("--cluster", help="a Dask address; the embedded cluster by default")
+    service.add_argument("--systemd", action="store_const", const="systemd", dest="system", help="print a systemd unit")
+    service.add_argument(
+        "--launchd", action="store_const", const="launchd", dest="system", help="print a launchd plist"
+    )
+    service.add_argument("--print", action="store_true", dest="bare", help="print the file only")
+    service.set_defaults(run=_service, now=False)
 
     stop = commands.add_parser("stop", help="end the service; jobs that are not done wait for the next one")
     stop.add_argument("--now", action="store_true", help="without letting running tasks end first")
@@ -170,6 +183,42 @@ def _status(manager: JobManager, said: argparse.Namespace) -> int:
         print(json.dumps(manager.stats(said.days), indent=2))
     else:
         print(f"{manager.status_line()}\n\n{manager.stats(said.days)!r}")
+    return 0
+
+
+def _service(manager: JobManager, said: argparse.Namespace) -> int:
+    from jobnb import config
+    from jobnb.unit import Unit, hints, system_here
+
+    settings = config.load(said.home)
+    # The service has a working directory of its own.
+    cluster = os.path.abspath(said.cluster) if str(said.cluster).endswith(".json") else said.cluster
+    daemon = Daemon(manager.store, cluster or manager.cluster)
+    unit = Unit.here(settings.home, daemon.cluster, stop_grace=settings.stop_grace)
+    if said.what == "stop":
+        print("stopped" if daemon.stop(now=False) else "no service was running")
+    elif said.what == "start":
+        print(f"service running (pid {daemon.start().pid})")
+    elif said.what == "run":
+        manager.store.close()
+        os.environ |= unit.environment
+        # In place of this process, so that whoever supervises it supervises the service.
+        os.execv(unit.command[0], unit.command)  # noqa: S606
+    else:
+        system = said.system or system_here()
+        print(unit.text(system), end="")
+        if not said.bare:
+            more = [f"--home {shlex.quote(str(settings.home))}"] if said.home or "JOBNB_HOME" in os.environ else []
+            again = " ".join(["jobnb", *more, "service install"])
+            again += f" --cluster {shlex.quote(cluster)}" if cluster else ""
+            steps = [f"  {command}" for command in unit.commands(system, again)]
+            print(
+                "\nTwo commands, and schedules survive a reboot:",
+                *steps,
+                *hints(system, unit),
+                sep="\n",
+                file=sys.stderr,
+            )
     return 0
 
 

@@ -74,6 +74,11 @@ def default_home() -> Path:
     named = os.environ.get("JOBNB_HOME")
     if named:
         return Path(named).expanduser().absolute()
+    return default_home_of_platform()
+
+
+def default_home_of_platform() -> Path:
+    """Return the platform's folder for user state."""
     import platformdirs
 
     return Path(platformdirs.user_state_dir("jobnb", appauthor=False))

@@ -20,6 +20,7 @@ EMBEDDED = "local"
 #: A service that was started and is not in charge after this long gets a second try.
 PATIENCE_SECONDS = 20.0
 STOP_SECONDS = 30.0
+START_SECONDS = 60.0
 LOG_BYTES = 5_000_000
 
 
@@ -58,6 +59,22 @@ class Daemon:
             return
         self._started_at = now
         self._pid = self._spawn()
+
+    def start(self) -> Lease:
+        """Start a service unless one is in charge, and wait until one is.
+
+        Raises
+        ------
+        ServiceUnavailable
+            It failed.
+        """
+        ends = time.monotonic() + START_SECONDS
+        while (lease := self.lease()) is None or lease.info.get("state") == "starting":
+            self.ensure()
+            if self.gave_up() or time.monotonic() > ends:
+                raise ServiceUnavailable(f"the service did not start ({self.last_error()}). See {self.log}.")
+            time.sleep(0.02)
+        return lease
 
     def stop(self, *, now: bool = True) -> bool:
         """End the service and wait until it is gone; False if there was none.

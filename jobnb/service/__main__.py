@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m jobnb.service", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="the store's folder")
     parser.add_argument("--cluster", default=EMBEDDED, help="'local' for its own cluster, or a Dask address")
+    parser.add_argument("--stay", action="store_true", help="never leave for want of work; follow a service that goes")
     said = parser.parse_args(argv)
     logging.basicConfig(
         level=os.environ.get("JOBNB_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     os.chdir(settings.home)
     logger.info("pid %d on %s serves %s for %s", os.getpid(), socket.gethostname(), said.home, said.cluster)
     try:
-        reason = serve(settings, said.cluster, stop)
+        reason = serve(settings, said.cluster, stop, stay=said.stay)
     except JobnbError as error:
         logger.error("%s: %s", error.code, error.message)
         return 1

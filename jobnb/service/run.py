@@ -19,7 +19,7 @@ from jobnb.errors import JobnbError
 from jobnb.service import cluster as clusters
 from jobnb.service.absence import Absence
 from jobnb.service.cluster import Cluster, ClusterLost, Size
-from jobnb.service.dispatcher import CLUSTER_LOST, STOPPED, Dispatcher
+from jobnb.service.dispatcher import CLUSTER_LOST, LEASE_LOST, STOPPED, Dispatcher
 from jobnb.service.herald import Herald
 from jobnb.service.lease_keeper import LEASE_SECONDS, LeaseKeeper
 from jobnb.service.watch import Watch
@@ -34,19 +34,38 @@ WAKE_SECONDS = LEASE_SECONDS / 3
 _STOPPED = "the service was stopped; it goes on with the next one"
 #: How often a cluster that went away is looked for.
 AGAIN_SECONDS = 2.0
+#: How often a service that stands by looks whether it is needed.
+RESERVE_SECONDS = 2.0
 
 
-def serve(settings: Config, name: str, stop: threading.Event) -> str:
-    """Serve a store and cluster until idle, stopped or replaced; return why it ended."""
+def serve(settings: Config, name: str, stop: threading.Event, *, stay: bool = False) -> str:
+    """Serve a store and cluster until idle, stopped or replaced; return why it ended.
+
+    Parameters
+    ----------
+    stay : bool, default False
+        Never leave because there is nothing to do; while another service is in charge, stand by to follow it.
+    """
+    reason = _serve(settings, name, stop, None if stay else settings.idle_timeout)
+    while stay and reason in (NOT_NEEDED, LEASE_LOST):
+        logger.log(logging.DEBUG if reason == NOT_NEEDED else logging.INFO, "standing by: %s", reason)
+        if stop.wait(RESERVE_SECONDS):
+            return STOPPED
+        reason = _serve(settings, name, stop, None)
+    return reason
+
+
+def _serve(settings: Config, name: str, stop: threading.Event, idle_timeout: float | None) -> str:
     store = Store(settings.home)
     lease = take_lease(store, name)
     if lease is None:
+        store.close()
         return NOT_NEEDED
 
     def connect() -> Cluster:
         return clusters.embedded(settings.home, settings.workers) if name == EMBEDDED else clusters.remote(name)
 
-    return dispatch(store, lease, connect, stop, settings=settings, idle_timeout=settings.idle_timeout)
+    return dispatch(store, lease, connect, stop, settings=settings, idle_timeout=idle_timeout)
 
 
 def take_lease(store: Store, name: str) -> Lease | None:
