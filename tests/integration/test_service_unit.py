@@ -45,8 +45,10 @@ def test_it_stays_without_work_and_leaves_when_told(fresh: Callable[[], JobManag
     until(lambda: in_charge(manager) == process.pid, 60)
     for i in range(2):
         assert manager.submit(add, (i,)).result(timeout=60) == i
-        # Long idle by its time-out, and still there: no other one was started for the next job.
-        until(lambda: not manager.store.jobs.any_live("local"))
+        # It renews its lease every few seconds: after the next time it has long been idle by its time-out.
+        lease = manager.daemon.lease()
+        assert lease is not None
+        until(lambda before=lease.expires_at: manager.store.leases.get("local").expires_at != before)
         assert in_charge(manager) == process.pid
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0

@@ -19,7 +19,8 @@ STRANGE = '/home/ann b/100 % "jobs" $HOME\\x'
 def test_it_runs_this_python_for_this_home() -> None:
     unit = Unit.here(Path("/home/ann/jobs"), "tcp://host:8786")
     assert unit.command == [
-        sys.executable, "-P", "-m", "jobnb.service", "--home", "/home/ann/jobs", "--cluster", "tcp://host:8786", "--stay",
+        sys.executable, "-P", "-m", "jobnb.service", "--home", "/home/ann/jobs",
+        "--cluster", "tcp://host:8786", "--stay",
     ]  # fmt: skip
     assert unit.environment["JOBNB_HOME"] == "/home/ann/jobs"
     said = unit.systemd()
