@@ -134,8 +134,10 @@ class Notice:
             first = f"{facts.get('code') or 'failed'}: {kind}{facts.get('message') or ''}".rstrip(": ")
         elif self.event == "stuck":
             first = str(facts.get("detail", ""))
-        elif self.event == "cancelled" and facts.get("by"):
-            first = f"by {facts['by']}"
+        elif self.event == "cancelled":
+            # Why it was, or by whom.
+            by = f"by {facts['by']}" if facts.get("by") else ""
+            first = ", ".join(said for said in (by, str(facts.get("detail") or "")) if said)
         about = [f"job {facts.get('job', '')}", str(facts.get("kind", ""))]
         if facts.get("schedule"):
             about.append(f"schedule {facts['schedule']}")

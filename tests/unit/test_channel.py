@@ -133,6 +133,8 @@ def test_what_a_job_says_of_it() -> None:
         (notice("stuck", detail="no sign of life for 3,600 s"), "nightly is stuck",
          "no sign of life for 3,600 s\njob 1a2b3c4d · backtest"),
         (notice("cancelled", by="ann"), "nightly cancelled", "by ann\njob 1a2b3c4d · backtest · after 1 min 15 s"),
+        (notice("cancelled", detail="its parent failed"), "nightly cancelled",
+         "its parent failed\njob 1a2b3c4d · backtest · after 1 min 15 s"),
         (notice("failure rate", detail="6 of 10"), "many jobs fail", "6 of 10"),
         (notice("schedule paused", detail="paused after 3 failures in a row"), "schedule nightly is paused",
          "paused after 3 failures in a row"),
