@@ -38,9 +38,15 @@ if TYPE_CHECKING:
     from jobnb.api import stats as stats
     from jobnb.api import step as step
     from jobnb.api import submit as submit
+    from jobnb.breaking import StaleValue as StaleValue
+    from jobnb.errors import BreakerOpen as BreakerOpen
     from jobnb.errors import JobCancelled as JobCancelled
     from jobnb.errors import JobFailed as JobFailed
     from jobnb.errors import JobnbError as JobnbError
+    from jobnb.guard import breaker as breaker
+    from jobnb.guard import breakers as breakers
+    from jobnb.guard import rate_limit as rate_limit
+    from jobnb.guard import rate_limits as rate_limits
     from jobnb.job import Job as Job
     from jobnb.job import JobType as JobType
     from jobnb.job import Priority as Priority
@@ -104,7 +110,9 @@ _HOMES = {
         "step",
         "submit",
     ),
-    "jobnb.errors": ("JobCancelled", "JobFailed", "JobnbError"),
+    "jobnb.breaking": ("StaleValue",),
+    "jobnb.errors": ("BreakerOpen", "JobCancelled", "JobFailed", "JobnbError"),
+    "jobnb.guard": ("breaker", "breakers", "rate_limit", "rate_limits"),
     "jobnb.job": ("Job", "JobType", "Priority", "Progress", "Status"),
     "jobnb.manager": ("JobManager", "get_job_manager"),
     "jobnb.notifying": ("notices", "notify"),

@@ -232,6 +232,9 @@ def options(**said: Any) -> Submitter:
     on_parent_failure : {"cancel", "run"}
         With ``run`` the job runs even if a parent fails. In the place of a result that there is not, it is given a
         `jobnb.work.Failed` with ``error``, ``type`` and ``traceback``; so it is with ``after_on``.
+    needs : str or sequence of str
+        Outside services, by the names of their `jobnb.breaker`: while one of them has failed too often, the job is put
+        off and uses no retry. One that is ``critical`` goes all the same.
 
     Returns
     -------

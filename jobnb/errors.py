@@ -73,6 +73,34 @@ class SourceBusy(SourceError):
         self.retry_after = after
 
 
+class BreakerOpen(JobnbError):
+    """The outside service has failed too often and is left alone for a while.
+
+    Parameters
+    ----------
+    message : str, optional
+    name : str
+        The breaker's.
+    after : float
+        Seconds after which it is worth to ask again.
+    """
+
+    code = "BREAKER_OPEN"
+    retryable = True
+
+    def __init__(self, message: str | None = None, *, name: str = "", after: float = 0.0) -> None:
+        super().__init__(message or "the outside service has failed too often and is left alone for a while.")
+        self.name = name
+        self.retry_after = after
+
+
+class NoAnswer(JobnbError):
+    """The service did not answer the job's question in time: it may be starting again."""
+
+    code = "NO_ANSWER"
+    retryable = True
+
+
 class MissingPackage(JobnbError, ImportError):
     """An optional package is not installed. Install it with `pip install 'jobnb[…]'`."""
 

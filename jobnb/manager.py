@@ -21,6 +21,7 @@ from jobnb.connection import Connection
 from jobnb.coroutines import Coroutines
 from jobnb.durations import seconds
 from jobnb.errors import NotReproduced, UnknownName, UsageProblem, did_you_mean
+from jobnb.guard import Guards
 from jobnb.handling import Handling
 from jobnb.job import Attempt, Event, Job, JobRecord, JobType, JobView, LogLine, Outcome, Status, utcnow
 from jobnb.listener import Events
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from jobnb.work import Work
 
 
-class JobManager(Connection, Coroutines, Timetable, Handling, Chaining, Queueing, Notifying):
+class JobManager(Connection, Coroutines, Timetable, Handling, Chaining, Queueing, Notifying, Guards):
     """Submits jobs and looks after them.
 
     Parameters
@@ -480,6 +481,7 @@ class JobManager(Connection, Coroutines, Timetable, Handling, Chaining, Queueing
             dead_letters=self.store.dead_letters.count(),
             warnings=[{"job": job, "at": e.at.isoformat(), "what": e.event, "why": e.detail} for job, e in warned],
             service=service,
+            **self.limit_stats(),
         )
         if days is None:
             return made

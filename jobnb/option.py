@@ -14,6 +14,7 @@ from typing import Any, Literal
 from jobnb import after as parentage
 from jobnb.after import After
 from jobnb.channel import NOTEBOOK
+from jobnb.desk import needed
 from jobnb.durations import moment, seconds, size_bytes
 from jobnb.errors import UsageProblem, unknown
 from jobnb.job import Priority
@@ -86,6 +87,8 @@ class Options:
         What becomes of it when a parent that was to succeed does not.
     notify : tuple of str
         Channels to tell of the job's end, and if it is stuck: names, addresses, ``notebook``; True is the notebook.
+    needs : tuple of str
+        Breakers of outside services that the job needs: while one is open the job is put off.
     """
 
     name: str = ""
@@ -109,6 +112,7 @@ class Options:
     condition: Callable[..., object] | None = None
     on_parent_failure: Literal["cancel", "run"] = "cancel"
     notify: tuple[str, ...] = field(default=(), repr=False)
+    needs: tuple[str, ...] = ()
     #: Names of the options that somebody has said: the defaults of the job's queue stand in for the others.
     said: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
@@ -148,6 +152,8 @@ def _check(name: str, value: Any) -> Any:
         case "tags":
             tags: Iterable[str] = [value] if isinstance(value, str) else value
             return tuple(str(t) for t in tags)
+        case "needs":
+            return needed(value)
         case "run_at" | "expires_at":
             return moment(value, datetime.now(UTC))
         case "retry":

@@ -117,8 +117,8 @@ class Retry:
             "factor": float(factor),
             "max_delay": seconds(max_delay, "max_delay"),
             "jitter": bool(jitter),
-            "on": _names(on),
-            "never": _names(never),
+            "on": names_of(on),
+            "never": names_of(never),
             "timeout_factor": float(timeout_factor),
             "max_lost": int(max_lost),
         }
@@ -173,7 +173,8 @@ class Retry:
         raise UsageProblem(f"retry must be a Retry or a number of retries, not {value!r}.")
 
 
-def _names(kinds: Kinds) -> tuple[str, ...]:
+def names_of(kinds: Kinds) -> tuple[str, ...]:
+    """Return exceptions, their names and error codes as names."""
     listed = [kinds] if isinstance(kinds, str | type) else list(kinds)
     found = []
     for kind in listed:

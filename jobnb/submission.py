@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from jobnb import after, config
+from jobnb import after, config, guard
 from jobnb.daemon import EMBEDDED
 from jobnb.job import JobRecord, utcnow
 from jobnb.notifying import resolve, still
@@ -23,6 +23,9 @@ from jobnb.store.queues import INHERITED
 if TYPE_CHECKING:
     from jobnb.store import Store
     from jobnb.work import Work
+
+#: Options of a job that the same work done again has as well.
+KEPT = ("timeout", "memory_limit", "cancel_grace", "retry", "needs")
 
 
 def new_job(
@@ -73,6 +76,7 @@ def new_job(
     if options.hooks is not None:
         hooks = options.hooks
         work = Hooked(work, before=hooks.before, after=hooks.after, on_error=hooks.on_error)
+    guard.check_needs(options.needs, store)
     work, parents = after.attach(store, work, options, previous)
     cells = {**sources.gather(source), **sources.gather(options.condition)}
     packed = packing.pack(
@@ -156,13 +160,14 @@ def again(
     keep_finished : bool, default False
         Take over what the old job's finished tasks gave, and do only the rest.
     """
-    kept = {k: v for k in ("timeout", "memory_limit", "cancel_grace", "retry") if (v := old.options.get(k)) is not None}
+    kept = {k: v for k in KEPT if (v := old.options.get(k)) is not None}
     if "first_timeout" in old.options:
         kept["timeout"] = old.options["first_timeout"]
     if told := still(store, old.options.get("notify", ())):
         kept["notify"] = told
     kept |= {"priority": old.priority, "tags": old.tags}
     options = Options(name=old.name, queue=old.queue).merge(**{**kept, **changes})
+    guard.check_needs(options.needs, store)
     seed = options.seed if options.seed is not None else old.snapshot.get("seed")
     return NewJob(
         name=options.name,
@@ -212,5 +217,6 @@ def _said(store: Store, options: Options, parents: Sequence[Link]) -> dict[str, 
             "max_attempts": retry.max_retries + 1,
             **({"given": True} if any(link.given for link in parents) else {}),
             **({"notify": resolve(store, options.notify)} if options.notify else {}),
+            **({"needs": list(options.needs)} if options.needs else {}),
         },
     }

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from jobnb.data.files import read as read
     from jobnb.data.frame import fingerprint as fingerprint
     from jobnb.data.gaps import Gap as Gap
-    from jobnb.data.limit import RateLimit as RateLimit
     from jobnb.data.origin import CallableSource as CallableSource
     from jobnb.data.origin import DataSource as DataSource
     from jobnb.data.origin import Terms as Terms
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from jobnb.data.quality import Check as Check
     from jobnb.data.quality import check as check
     from jobnb.data.yfinance import YFinance as YFinance
+    from jobnb.limit import RateLimit as RateLimit
 
 _HOMES = {
     "access": ("cached", "forget", "get", "sample"),

@@ -112,7 +112,7 @@ class Fetcher:
 
 def _says(error: Exception) -> tuple[bool, float | None]:
     """Return whether a failure may pass by itself, and how many seconds the source asks to wait."""
-    from jobnb.worker.kind import code_of, retry_of
+    from jobnb.kind import code_of, retry_of
 
     said = retry_of(error)
     if said == "never":

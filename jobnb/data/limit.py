@@ -1,7 +1,7 @@
 """How often a source may be asked, kept by all processes of this machine together, and when it is asked again.
 
-The decisions are pure; only `SharedLimiter` touches a file and the clock. Used wherever prices are fetched: in the
-notebook's process and in the children of extraction jobs.
+The decisions are pure (`jobnb.limit`); only `SharedLimiter` touches a file and the clock. Used wherever prices are
+fetched: in the notebook's process and in the children of extraction jobs.
 """
 
 from __future__ import annotations
@@ -15,66 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from jobnb.durations import seconds
-from jobnb.errors import UsageProblem
-
-
-@dataclass(frozen=True)
-class RateLimit:
-    """At most ``calls`` calls in ``per`` seconds.
-
-    Attributes
-    ----------
-    calls : int
-        At least 1; as many may come at once after a quiet time.
-    per : float or str
-        Seconds, or text such as ``"1m"``.
-    """
-
-    calls: int
-    per: float = 1.0
-
-    def __init__(self, calls: int, per: float | str = 1.0) -> None:
-        if calls < 1 or calls != int(calls):
-            raise UsageProblem(f"a rate limit needs a whole number of calls from 1, not {calls!r}.")
-        object.__setattr__(self, "calls", int(calls))
-        object.__setattr__(self, "per", seconds(per, "per"))
-
-
-def admit(due: float, now: float, limit: RateLimit) -> tuple[float, float]:
-    """Decide when the next call may be made.
-
-    The generic cell rate algorithm (ITU-T I.371): one number remembers the whole past.
-
-    Parameters
-    ----------
-    due : float
-        What the call before returned; 0 at first. Seconds on the clock of ``now``.
-    now : float
-        Seconds.
-    limit : RateLimit
-
-    Returns
-    -------
-    due : float
-        To be given to the next call.
-    pause : float
-        Seconds to wait before this call.
-
-    Examples
-    --------
-    >>> due, pauses = 0.0, []
-    >>> for _ in range(4):
-    ...     due, pause = admit(due, 100.0, RateLimit(2, 1.0))
-    ...     pauses.append(pause)
-    >>> pauses
-    [0.0, 0.0, 0.5, 1.0]
-    """
-    each = limit.per / limit.calls
-    after = max(due, now) + each
-    # A clock that was set back must not make anybody wait for ever.
-    after = min(after, now + 100 * limit.per)
-    return after, max(0.0, after - limit.per - now)
+from jobnb.limit import RateLimit, admit
 
 
 class Limiter(Protocol):

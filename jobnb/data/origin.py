@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from jobnb.data.limit import RateLimit
 from jobnb.durations import seconds
 from jobnb.errors import UsageProblem, unknown
+from jobnb.limit import RateLimit
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jobnb.data.interval import Interval, micros, moment
-from jobnb.data.limit import RateLimit
 from jobnb.data.origin import Terms
 from jobnb.data.span import pages
 from jobnb.errors import MissingPackage, SourceBusy, SourceError, UnknownName
+from jobnb.limit import RateLimit
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,6 +23,7 @@ import cloudpickle
 from jobnb.errors import JobnbError
 from jobnb.job import JobRecord
 from jobnb.service import plans
+from jobnb.service.answers import Answers
 from jobnb.service.cluster import Cluster
 from jobnb.service.handing import Handed, Handing
 from jobnb.service.ledger import Running
@@ -105,6 +106,7 @@ class Courier:
         self._handing = Handing(store=self.store)
         #: Set when the connection to the scheduler broke, and with it all futures.
         self.broken = threading.Event()
+        self._answers = Answers(self.store, self.cluster.client)
         self._share = _share_token(self.store.home) if self.cluster.shares_disk else None
 
     def listen(self) -> None:
@@ -223,6 +225,7 @@ class Courier:
 
     def close(self) -> None:
         """Stop listening."""
+        self._answers.close()
         self._futures.clear()
         self._data.clear()
         if self.published is not None:
@@ -342,6 +345,9 @@ class Courier:
 
     def _on_event(self, event: tuple[float, Any]) -> None:
         said = event[1]
+        if said.get("kind") == "question":
+            self._answers.put(said)
+            return
         key = job, task = str(said["job"]), int(said["task"])
         if said.get("kind") == "ended":
             if key in self._stopping or said.get("state") == "cancelled":

@@ -220,7 +220,8 @@ class Dispatcher:
             return got
 
     def _anything_new(self) -> bool:
-        version = self.store.version()[0]
+        # Those jobs too that were put off, or wait no more, by what was written here.
+        version = self.store.version()[0] + self.store.limits.moves
         due = self._next_scheduled is not None and self._next_scheduled <= self.store.clock()
         # Children that this thread itself has just released count as news: SQLite does not tell it of its own writes.
         moved, self._moved = self._moved, self.store.chains.moved

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from jobnb.job import JobRecord, Status
-from jobnb.service import choice
+from jobnb.service import choice, needs
 from jobnb.service.lease_keeper import LeaseKeeper
 from jobnb.service.ledger import Ledger
 from jobnb.store import Store
@@ -74,7 +74,12 @@ class Intake:
             return []
         with self.store.tasks.fenced(self.keeper.lease, "normal"):
             ahead = itertools.takewhile(lambda job: self.pace(job) is not None, found[room:most])
-            taken = [job for job in (*found[:room], *ahead) if self.store.tasks.start_job(job.id)]
+            # One by one: the first of those that wait for an outside service may be its probe.
+            taken = [
+                job
+                for job in (*found[:room], *ahead)
+                if not needs.keeps_back(self.store, job) and self.store.tasks.start_job(job.id)
+            ]
         self.waiting = len(found) > len(taken)
         return [self._opened(job) for job in taken]
 

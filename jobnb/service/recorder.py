@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from typing import Any
 
 from jobnb.errors import StoreError
 from jobnb.job import Status
+from jobnb.service import needs
 from jobnb.service.courier import Courier, Ended, Lost, Message, Said
 from jobnb.service.lease_keeper import LeaseKeeper
 from jobnb.service.ledger import Ledger
@@ -149,6 +151,7 @@ class Recorder:
                     now = self.store.clock()
                     retry_at = drafts[job].failed_task(task, error, now=now, drawn=self.draw())
                 if self._settle(message, kept.get(message.key), retry_at):
+                    self._count(message)
                     self._book(drafts[job], message)
                 else:
                     # A commit was reported as failed and had happened: the store is right.
@@ -206,6 +209,13 @@ class Recorder:
             retry_at=retry_at,
             carry=outcome.carry,
         )
+
+    def _count(self, message: Ended | Lost) -> None:
+        """Count how a task ended for the outside services that its job needs."""
+        ledger = self.ledgers[message.key[0]]
+        since = self.store.clock() - int((time.monotonic() - ledger.running[message.key[1]].since) * 1e6)
+        outcome = message.outcome if isinstance(message, Ended) else None
+        needs.settled(self.store, ledger.job, outcome.state if outcome else "lost", since=since, outcome=outcome)
 
     def _book(self, ledger: Ledger, message: Ended | Lost) -> None:
         task = message.key[1]

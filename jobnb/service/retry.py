@@ -9,7 +9,7 @@ from typing import Any
 from jobnb.retry import Retry
 
 #: Codes of what may pass by itself.
-PASSING_CODES = frozenset({"NETWORK_ERROR", "API_ERROR", "SOURCE_BUSY"})
+PASSING_CODES = frozenset({"NETWORK_ERROR", "API_ERROR", "SOURCE_BUSY", "BREAKER_OPEN", "NO_ANSWER"})
 #: Exceptions of what may pass; by name, because the service never sees the exception.
 PASSING_NAMES = frozenset({"OSError", "ConnectionError", "TimeoutError"})
 #: OS errors that will be the same next time.

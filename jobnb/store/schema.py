@@ -242,6 +242,55 @@ CREATE INDEX jobs_reruns ON jobs (rerun_of) WHERE rerun_of <> '';
 """
 
 _LIMITS = """
+-- Circuit breakers of outside services.
+CREATE TABLE breakers (
+    name TEXT PRIMARY KEY,
+    rule TEXT NOT NULL DEFAULT '{}',
+    state TEXT NOT NULL DEFAULT '{}',
+    succeeded INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    refused INTEGER NOT NULL DEFAULT 0,
+    error TEXT NOT NULL DEFAULT ''
+) STRICT, WITHOUT ROWID;
+
+-- At most so many calls in so many seconds; due is what the last one left for the next (seconds since 1970).
+CREATE TABLE rate_limits (
+    name TEXT PRIMARY KEY,
+    calls INTEGER NOT NULL,
+    per REAL NOT NULL,
+    due REAL NOT NULL DEFAULT 0,
+    taken INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- What was answered to a question of a job: one that is asked again gets the same answer, and counts once.
+CREATE TABLE answers (
+    question TEXT PRIMARY KEY,
+    at INTEGER NOT NULL,
+    answer TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answers_at ON answers (at);
+
+-- What the calls of a breaker last gave, for the time when they fail.
+CREATE TABLE last_values (
+    breaker TEXT NOT NULL,
+    call TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (breaker, call)
+) STRICT;
+CREATE INDEX last_values_at ON last_values (breaker, at);
+
+-- Jobs that need a breaker and have asked it themselves: their outcome is not counted once more.
+CREATE TABLE breaker_users (
+    job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    breaker TEXT NOT NULL,
+    PRIMARY KEY (job, breaker)
+) STRICT, WITHOUT ROWID;
+
+-- The breaker for which a job was put off, and the jobs that need any.
+ALTER TABLE jobs ADD COLUMN waits_for TEXT NOT NULL DEFAULT '';
+CREATE INDEX jobs_put_off ON jobs (waits_for) WHERE waits_for <> '';
+CREATE INDEX jobs_needing ON jobs (cluster, status) WHERE options ->> 'needs' IS NOT NULL AND finished_at IS NULL;
 """
 
 _NOTICES = """

@@ -20,6 +20,7 @@ from jobnb.store.dead_letters import DeadLetters
 from jobnb.store.handlers import Handlers
 from jobnb.store.jobs import Jobs, from_us
 from jobnb.store.leases import Leases
+from jobnb.store.limits import Limits
 from jobnb.store.notices import Notices
 from jobnb.store.payloads import Payloads
 from jobnb.store.queues import Queues
@@ -65,6 +66,7 @@ class Store:
         self.schedules = Schedules(self.database, clock, self.jobs, self.payloads)
         self.notices = Notices(self.database, clock)
         self.statistics = Statistics(self.database, clock)
+        self.limits = Limits(self.database, clock)
         self.database.version()
 
     @property

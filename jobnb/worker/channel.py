@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import struct
@@ -20,6 +21,8 @@ import msgpack
 
 _HEADER = struct.Struct(">Q")
 _READ_BYTES = 1 << 20
+#: How long one of several threads waits for its answer before it lets another one read.
+_TURN_SECONDS = 0.05
 
 Message = dict[str, Any]
 
@@ -133,6 +136,10 @@ class ChildChannel:
         self._frames = _Frames()
         self._ready: deque[Message] = deque()
         self._lock = threading.Lock()
+        #: Held by whoever reads: the main loop, or a thread of the job that waits for an answer.
+        self._reading = threading.Lock()
+        self._answers: dict[str, Message] = {}
+        self._questions = 0
 
     def send(self, message: Message) -> None:
         """Send a message."""
@@ -146,18 +153,58 @@ class ChildChannel:
                 self._sock.sendall(body)
 
     def receive(self) -> Message | None:
-        """Wait for the next message; None when the supervisor hung up."""
-        while not self._ready:
-            data = self._sock.recv(_READ_BYTES)
-            if not data:
-                return None
-            self._ready.extend(self._frames.feed(data))
-        return self._ready.popleft()
+        """Wait for the next message that is no answer; None when the supervisor hung up."""
+        while True:
+            with self._reading:
+                if self._ready:
+                    return self._ready.popleft()
+                if not self._read():
+                    return None
+
+    def ask(self, message: Message) -> Message:
+        """Send a question and wait for the answer of the same ``id``, from any thread of the job.
+
+        Raises
+        ------
+        EOFError
+            The supervisor hung up, or the task of the question is over.
+        """
+        asked, task = str(message["id"]), self._questions
+        self.send(message)
+        while True:
+            with self._reading:
+                if asked in self._answers:
+                    return self._answers.pop(asked)
+                if task != self._questions:
+                    raise EOFError("the task is over")
+                # In turns, so that a thread that a job has left behind does not keep the main loop from its work.
+                if not select.select([self._sock], [], [], _TURN_SECONDS)[0]:
+                    continue
+                # SIGINT between two lines of it would lose what has come.
+                with _masked():
+                    there = self._read()
+                if not there:
+                    raise EOFError("the supervisor has hung up")
+
+    def forget_questions(self) -> None:
+        """Let go of the questions of a task that is over."""
+        self._questions += 1
+        self._answers.clear()
+
+    def _read(self) -> bool:
+        data = self._sock.recv(_READ_BYTES)
+        for message in self._frames.feed(data):
+            if message.get("k") == "answer":
+                self._answers[str(message["id"])] = message
+            else:
+                self._ready.append(message)
+        return bool(data)
 
     def close(self) -> None:
         """Let go of the socket; also in a forked copy, where the thread that was sending does not exist."""
         self._sock.close()
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
 
 
 @contextlib.contextmanager

@@ -22,10 +22,10 @@ import time
 import traceback
 from typing import Any, NoReturn
 
-from jobnb import handover
+from jobnb import desk, handover
 from jobnb.errors import JobnbError
 from jobnb.work import Part, Work, unwrapped
-from jobnb.worker import blobs, context, failure, late_seed, orphan, plain_bars, preload, surroundings
+from jobnb.worker import asking, blobs, context, failure, late_seed, orphan, plain_bars, preload, surroundings
 from jobnb.worker.channel import ChildChannel
 from jobnb.worker.prctl import die_with_parent
 from jobnb.worker.request import TaskError
@@ -124,6 +124,7 @@ class Child:
     def disown(self) -> None:
         """Cut this copy of the child off from the supervisor."""
         context.enter(None)
+        desk.use(None)
         if self._meter is not None:
             self._meter.abandon()
         self._channel.close()
@@ -147,6 +148,8 @@ class Child:
                 part = self._run(message, about, meter)
             finally:
                 context.enter(None)
+                desk.use(None)
+                self._channel.forget_questions()
             if isinstance(part, TaskError):
                 end["error"] = part.as_map()
             elif part.refused:
@@ -194,6 +197,7 @@ class Child:
         late_seed.use(seed)
         here = context.JobContext(about, meter, self._channel.send, message["cluster"])
         context.enter(here)
+        desk.use(asking.ChildDesk(self._channel.ask, self._channel.send))
         if message["payload"] is not None:
             self._work = None
             try:

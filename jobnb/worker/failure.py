@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from jobnb.kind import bases_of, code_of, missing_variable, retry_of
 from jobnb.retry import GiveUp
-from jobnb.worker.kind import bases_of, code_of, missing_variable, retry_of
 from jobnb.worker.request import TaskError
 
 _MAX_FRAMES = 20
@@ -25,7 +25,9 @@ _MAX_MESSAGE = 2_000
 #: A chain of causes may be a ring.
 _MAX_CAUSES = 10
 _HERE = str(Path(__file__).parent)
-_OURS = frozenset(str(Path(__file__).parent.parent / name) for name in ("work.py", "notebook/cell.py"))
+_OURS = frozenset(
+    str(Path(__file__).parent.parent / name) for name in ("work.py", "notebook/cell.py", "breaking.py", "limiting.py")
+)
 
 #: ipykernel compiles a cell under a path like ``…/ipykernel_123/456.py``; IPython as ``<ipython-input-3-…>``.
 _KERNEL_CELL = re.compile(r"ipykernel_\d+[/\\]\d+\.py$")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 
+from jobnb.worker.asking import Mailbox
 from jobnb.worker.blobs import Cache
 from jobnb.worker.channel import Wake
 from jobnb.worker.pool import Pool
@@ -24,6 +25,7 @@ class Host:
         self._workers: set[str] = set()
         self._pool: Pool | None = None
         self.cache = Cache()
+        self.mailbox = Mailbox()
         self.weights = Weights()
 
     @property

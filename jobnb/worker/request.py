@@ -200,6 +200,8 @@ class TaskOutcome(_Wire):
         What later tasks of the job have to know of this one.
     refused
         Of a failed one: the job is not to be done, because its condition said no.
+    kept
+        Values that guarded calls gave: breaker, call, µs UTC, pickled value.
     """
 
     job: str
@@ -225,3 +227,4 @@ class TaskOutcome(_Wire):
     max_rss: int = 0
     carry: bytes | None = None
     refused: bool = False
+    kept: tuple[tuple[str, str, int, bytes], ...] = ()

@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from jobnb.worker import memory
+from jobnb.worker.asking import Questions
 from jobnb.worker.channel import Message, ProtocolError, Wake
 from jobnb.worker.output import LogRing, Stream
 from jobnb.worker.pool import Pool
@@ -54,6 +55,8 @@ class Supervision:
         The task's place among those of the worker.
     cluster
         How a job's own Dask client reaches the scheduler; None outside Dask.
+    questions
+        What the job asks the service.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Supervision:
         ask: Callable[[], Stop | None],
         ask_seconds: float,
         slot: Slot,
+        questions: Questions,
         cluster: dict[str, Any] | None = None,
     ) -> None:
         self._request = request
@@ -80,6 +84,7 @@ class Supervision:
         self._ask_seconds = ask_seconds
         self._slot = slot
         self._cluster = cluster
+        self._questions = questions
         self._streams = {"out": Stream("stdout", ring), "err": Stream("stderr", ring)}
         self._own_progress = False
         self._artifacts: dict[str, bytes] = {}
@@ -152,7 +157,7 @@ class Supervision:
         return child.dead.is_set() or not child.ready
 
     def _patience(self) -> float | None:
-        times = [self._deadline, self._kill_at, self._give_up_at, self._relay.due_at()]
+        times = [self._deadline, self._kill_at, self._give_up_at, self._relay.due_at(), self._questions.due_at()]
         if self._request.memory_limit is not None:
             times.append(self._next_look)
         times.append(self._next_ask)
@@ -235,6 +240,10 @@ class Supervision:
                 self._ring.add("log", line, message["t"])
         elif kind == "artifact":
             self._artifacts[message["name"]] = message["data"]
+        elif kind in ("ask", "tell"):
+            answer = self._questions.put(message["q"], time.monotonic(), waits=kind == "ask")
+            if answer is not None and kind == "ask":
+                child.channel.send({"k": "answer", "id": message["id"], "a": answer})
         elif kind == "secede":
             # Of a task that is being stopped Dask wants to hear no more.
             if self._stopped is None:
@@ -273,6 +282,9 @@ class Supervision:
                 self._note("memory", child)
         if self._kill_at is not None and now >= self._kill_at:
             self._kill(child)
+        for number, answer in self._questions.tick(now):
+            if not child.channel.closed:
+                child.channel.send({"k": "answer", "id": number, "a": answer})
         self._relay.tick(now, time.time_ns() // 1000)
 
     def _note(self, reason: Stop | None, child: ChildProcess) -> None:
@@ -326,6 +338,7 @@ class Supervision:
             log_dropped=self._ring.dropped,
             progress=self._relay.progress,
             artifacts=tuple(self._artifacts.items()),
+            kept=self._questions.kept(),
             finished_at=time.time_ns() // 1000,
             pid=child.pid or 0,
             cpu_seconds=end.get("cpu", child.cpu_seconds),

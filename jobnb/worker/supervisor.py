@@ -20,6 +20,7 @@ from distributed import Worker, get_worker
 from jobnb import handover
 from jobnb.errors import BlobMissing
 from jobnb.worker import blobs, cancellation, receipt
+from jobnb.worker.asking import Questions
 from jobnb.worker.channel import Wake
 from jobnb.worker.client import access
 from jobnb.worker.host import host
@@ -124,7 +125,9 @@ def _run(
         host=socket.gethostname(),
     )
     ring = LogRing()
-    relay = Relay(_sender(worker, asked.topic), {"job": asked.job, "task": asked.task, "attempt": asked.attempt}, ring)
+    send = _sender(worker, asked.topic)
+    about: dict[str, object] = {"job": asked.job, "task": asked.task, "attempt": asked.attempt}
+    relay = Relay(send, about, ring)
     try:
         paths = blobs.provide(asked.blobs, data, asked.blob_dir if shared else None, here.cache)
     except BlobMissing as error:
@@ -132,7 +135,9 @@ def _run(
         return _told(relay, replace(blank, error=missing.as_map(), finished_at=time.time_ns() // 1000))
     wake = Wake()
     slot = Slot()
+    questions = Questions(send, {**about, "worker": name}, lambda: wake.set("answer"))
     here.watch(owner, key, wake)
+    here.mailbox.watch(questions)
     try:
         supervision = Supervision(
             request=asked,
@@ -144,6 +149,7 @@ def _run(
             ask=_asker(worker, key),
             ask_seconds=_ASK_TOLD_SECONDS if here.attached(owner) else _ASK_UNTOLD_SECONDS,
             slot=slot,
+            questions=questions,
             cluster=access(worker),
         )
         light = not asked.blobs and here.weights.light(asked.name, payload)
@@ -154,6 +160,7 @@ def _run(
             here.weights.was_heavy(asked.name)
     finally:
         here.unwatch(owner, key)
+        here.mailbox.unwatch(questions)
         wake.close()
         slot.close()
     return _told(relay, outcome)

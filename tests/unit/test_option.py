@@ -67,10 +67,12 @@ def test_every_option_can_be_said_and_is_checked() -> None:
         run_at=NOW, retry=2, deadline="1h", expires_at=NOW, unique="k", unique_for="1d", on_error="record",
         hooks=Hooks(before=print), after="load", after_on="any", condition=bool, on_parent_failure="run",
         notify=True,
+        needs=["yahoo", "yahoo"],
     )  # fmt: skip
     assert options.priority is Priority.HIGH
     assert options.tags == ("a",)
     assert options.seed == 7
+    assert options.needs == ("yahoo",)
     assert {n for n in OPTION_NAMES if getattr(options, n) == getattr(Options(), n)} == set()
 
 

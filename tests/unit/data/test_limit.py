@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobnb.data.limit import RateLimit, SharedLimiter, admit, pause_after
+from jobnb.data.limit import SharedLimiter, pause_after
 from jobnb.errors import UsageProblem
+from jobnb.limit import RateLimit, admit
 
 
 class Clock:

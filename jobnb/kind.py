@@ -1,7 +1,8 @@
 """What kind of failure an exception is: its error code, the classes it belongs to, and whether it asks to be retried.
 
-Pure, used in the child. The service decides by these words alone, because it never sees the exception; attributes
-of a user's exception are user code, so nothing here may raise for what they do.
+Pure, used wherever user code runs: in the child, and where a breaker guards a block. The service decides by these words
+alone, because it never sees the exception; attributes of a user's exception are user code, so nothing here may raise
+for what they do.
 """
 
 from __future__ import annotations

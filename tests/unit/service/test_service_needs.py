@@ -1,0 +1,199 @@
+"""Jobs that need an outside service, from the queue to their outcome: put off, the probe, and what is counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobnb.circuit import Phase
+from jobnb.job import JobRecord, Priority, Status
+from jobnb.service.courier import Ended, Lost
+from jobnb.service.intake import Intake
+from jobnb.service.ledger import Ledger
+from jobnb.service.recorder import Recorder
+from jobnb.store import Store
+from jobnb.store.jobs import NewJob
+from jobnb.store.leases import Lease
+from jobnb.worker.request import TaskOutcome
+
+SECOND = 1_000_000
+DOWN = {"code": "NETWORK_ERROR", "bases": "ConnectionError OSError", "message": "down"}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_700_000_000 * SECOND
+
+    def __call__(self) -> int:
+        self.now += 1
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += int(seconds * SECOND)
+
+
+@dataclass
+class Keeper:
+    lease: Lease
+
+
+class Courier:
+    def forget(self, job: str, task: int) -> None:
+        pass
+
+
+@dataclass
+class World:
+    """A service without a cluster: what it takes up runs until the test says how it ended."""
+
+    store: Store
+    clock: Clock
+    keeper: Any
+    books: dict[str, Ledger] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.intake = Intake(store=self.store, keeper=self.keeper)
+        self.recorder = Recorder(
+            store=self.store, keeper=self.keeper, courier=Courier(), ledgers=self.books, draw=lambda: 1.0
+        )  # type: ignore[arg-type]
+
+    def add(self, *needs: str, **changes: Any) -> str:
+        said: dict[str, Any] = {"name": "x", "kind": "job", "cluster": "local", "payload": "0" * 64}
+        return self.store.jobs.add(NewJob(**{**said, "options": {"needs": list(needs)} if needs else {}, **changes}))
+
+    def take_up(self, slots: int = 4) -> list[str]:
+        """Do what the dispatcher does in a round; return what was begun."""
+        with self.store.tasks.fenced(self.keeper.lease):
+            self.store.tasks.wake_scheduled("local")
+        self.intake.waiting = True
+        taken: list[str] = []
+        while free := slots - len(self.books):
+            made = self.intake.take_up(self.books.values(), slots=slots, free=free)
+            if not made and not self.intake.waiting:
+                break
+            for ledger in made:
+                self.books[ledger.job.id] = ledger
+                handed = ledger.hand_out(1)
+                assert handed is not None
+                with self.store.tasks.fenced(self.keeper.lease):
+                    self.store.tasks.begin(ledger.job.id, handed[0], *handed[1], 1, self.keeper.lease.epoch)
+                taken.append(ledger.job.id)
+        return taken
+
+    def end(self, job: str, state: Any = "completed", error: Any = None, **more: Any) -> None:
+        ledger = self.books[job]
+        (task, out), *_ = ledger.running.items()
+        stop = out.stop if state == "completed" else out.start
+        outcome = TaskOutcome(job=job, task=task, attempt=1, state=state, start=out.start, stop=stop, error=error,
+                              result=b"r" if state == "completed" else None, **more)  # fmt: skip
+        self.recorder.take_in([Ended(outcome=outcome)])
+        if self.books[job].outcome() is not None:
+            del self.books[job]
+
+    def job(self, job: str) -> JobRecord:
+        found = self.store.jobs.get(job)
+        assert found is not None
+        return found
+
+    def statuses(self, jobs: list[str]) -> set[Status]:
+        return {self.job(job).status for job in jobs}
+
+    @property
+    def phase(self) -> Phase:
+        return self.store.limits.breaker("yahoo").phase
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    clock = Clock()
+    store = Store(tmp_path / "home", clock)
+    lease = store.leases.take("local", "me", 10**9, {"host": "elsewhere", "pid": 1})
+    assert lease is not None
+    return World(store, clock, Keeper(lease))
+
+
+def test_failures_of_jobs_open_it_and_the_rest_waits_without_using_a_retry(world: World) -> None:
+    failing, rest = [world.add("yahoo") for _ in range(5)], [world.add("yahoo") for _ in range(20)]
+    plain = [world.add() for _ in range(3)]
+    for job in failing:
+        assert world.take_up(slots=1) == [job]
+        world.end(job, "failed", DOWN)
+    assert world.phase is Phase.OPEN
+    assert world.take_up() == plain, "nobody who needs it stands in the way of the others"
+    assert world.statuses(rest) == {Status.SCHEDULED}
+    assert {world.job(job).attempt for job in rest} == {1}
+    assert world.statuses(failing) == {Status.RETRYING}
+    # The probe fails: one more failure in all, and everybody else waits again.
+    for job in plain:
+        world.end(job)
+    world.clock.pass_(31)
+    assert world.take_up() == [rest[0]]
+    assert world.phase is Phase.HALF_OPEN
+    assert world.take_up() == []
+    world.end(rest[0], "failed", DOWN)
+    assert world.phase is Phase.OPEN
+    assert world.take_up() == []
+    assert world.store.limits.breaker("yahoo").failed == 6
+    # The next one completes: all go.
+    world.clock.pass_(31)
+    assert world.take_up() == [rest[1]]
+    world.end(rest[1])
+    assert world.phase is Phase.CLOSED
+    assert world.take_up(slots=50) == rest[2:]
+
+
+def test_critical_ones_go_and_close_it(world: World) -> None:
+    world.store.limits.answer({"op": "trip", "name": "yahoo", "seconds": 3600.0, "who": "ann"})
+    world.clock.pass_(1)
+    critical, high = world.add("yahoo", priority=Priority.CRITICAL), world.add("yahoo", priority=Priority.HIGH)
+    assert world.take_up() == [critical]
+    assert "was tripped by ann" in world.job(high).note
+    world.end(critical)
+    assert world.phase is Phase.CLOSED
+    assert world.take_up() == [high]
+
+
+def test_a_lost_probe_makes_room(world: World) -> None:
+    world.store.limits.answer({"op": "trip", "name": "yahoo", "seconds": 10.0, "who": "ann"})
+    first, second = world.add("yahoo"), world.add("yahoo")
+    world.clock.pass_(11)
+    assert world.take_up() == [first]
+    world.recorder.take_in([Lost(job=first, task=0, why="gone")])
+    assert world.phase is Phase.HALF_OPEN
+    # Its task is handed out again; it is no probe any more, and the next one is.
+    assert world.take_up() == [second]
+
+
+def test_a_job_that_needs_two_waits_for_both(world: World) -> None:
+    world.store.limits.answer({"op": "trip", "name": "kraken", "seconds": 100.0, "who": "ann"})
+    world.store.limits.answer({"op": "trip", "name": "yahoo", "seconds": 10.0, "who": "ann"})
+    job = world.add("yahoo", "kraken")
+    world.clock.pass_(11)
+    assert world.take_up() == []
+    assert "waits for kraken" in world.job(job).note
+    assert world.store.limits.breaker("yahoo").circuit.probe == "", (
+        "it does not hold the one while it waits for the other"
+    )
+    world.clock.pass_(100)
+    assert world.take_up() == [job]
+
+
+def test_values_come_with_the_outcome(world: World) -> None:
+    job = world.add()
+    world.take_up()
+    world.end(job, "failed", DOWN, kept=(("yahoo", "aapl", 5, b"v"),))
+    assert world.store.limits.answer({"op": "last", "name": "yahoo", "call": "aapl"}) == {"at": 5, "value": b"v"}
+    assert world.phase is Phase.CLOSED
+
+
+def test_all_of_a_long_queue_are_put_off_in_one_round(world: World) -> None:
+    world.store.limits.answer({"op": "trip", "name": "yahoo", "seconds": 100.0, "who": "ann"})
+    with world.store.database.writing("normal"):
+        jobs = [world.add("yahoo") for _ in range(300)]
+    before = world.store.limits.moves
+    assert world.take_up() == []
+    assert world.store.limits.moves == before + 1
+    assert world.statuses(jobs) == {Status.SCHEDULED}
