@@ -68,6 +68,8 @@ def pack(work: object, keep: Callable[[bytes], str], *, by_value: Iterable[Modul
             cloudpickle.register_pickle_by_value(module)
             registered.append(module)
         pickler.dump(work)
+    except Unpicklable:
+        raise
     except (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise Unpicklable(
             f"the job cannot be sent to another process ({type(error).__name__}: {error}). Open files, connections, "
@@ -102,8 +104,9 @@ class _Pickler(cloudpickle.Pickler):
             self.kept.append(sha)
             return stored_array, (sha,)
         if isinstance(obj, Job):
-            raise TypeError(
-                f"it refers to job {obj.id}. Only a job among the arguments is replaced by its result: submit(f, job)"
+            raise Unpicklable(
+                f"the function refers to job {obj.id}. A job gets the result of another one as an argument: "
+                "submit(f, job), where f takes the value."
             )
         if type(obj) is CodeType:
             # From 3.1.3 on cloudpickle forgets the file, without which a traceback shows no lines. The join makes a new

@@ -138,6 +138,14 @@ def _values(flag: str, space: namespace.Namespace) -> list[str]:
             return [j.unique for j in _recent() if j.unique]
         case "--queue":
             return _queue_names()
+        case "--after":
+            return _job_words(space)
+        case "--after-on":
+            return ["success", "failure", "any"]
+        case "--on-parent-failure":
+            return ["run", "cancel"]
+        case "--condition":
+            return [f"@{name}" for name in namespace.functions(space)]
         case "--tag":
             return [tag for j in _recent() for tag in j.tags]
         case "--retry":

@@ -62,6 +62,10 @@ _JOB = (
     Flag(name="--expires-at", help="a job that has not begun by this moment or after this delay never does"),
     Flag(name="--unique", help="a key: while a job of it is live, another submit returns that one"),
     Flag(name="--notify", many=True, help="whom to tell of its end: notebook, desktop, a channel, an address"),
+    Flag(name="--after", many=True, help="a job to wait for: id, name or variable; several with commas, or repeated"),
+    Flag(name="--after-on", help="which end of it: success, failure (failed or cancelled) or any"),
+    Flag(name="--on-parent-failure", help="run: also when a job waited for fails; cancel by default"),
+    Flag(name="--condition", help="@function of the results of the jobs waited for, which decides whether it runs"),
 )
 _DATA = Flag(name="--data", help="the variable that holds the prices")
 _FOLDS = (
@@ -111,6 +115,10 @@ OPTION_KEYS = {
     "expires_at": "expires_at",
     "unique": "unique",
     "notify": "notify",
+    "after": "after",
+    "after_on": "after_on",
+    "on_parent_failure": "on_parent_failure",
+    "condition": "condition",
 }
 
 COMMANDS: Mapping[str, Command] = {

@@ -42,6 +42,8 @@ def outcome(job: JobRecord, now: datetime) -> str:
         found = words.best(job)
         best = f"{look.label(found[0])} {found[1]}" if found else ""
         return look.DOT.join(said for said in (count, best, job.note) if said)
+    if job.status is Status.CANCELLED and job.error is not None:
+        return _short(card_text.one_line(job.error.message), _ERROR_WIDTH)
     if job.status is Status.CANCELLED and job.items > 1:
         return f"{look.number(job.done)} of {look.plural(job.items, look.noun_of(job))}"
     if found := words.best(job):

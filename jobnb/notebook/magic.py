@@ -81,6 +81,10 @@ class JobMagics(Magics):
         A deadline counts waiting and retries; a job not begun by --expires-at never begins; while a job of a unique
         key is live, a submit of the same key returns it. Failed jobs stay in `%job dlq` until retried or purged.
 
+        --after ID (a,b or repeated) waits for other jobs and is cancelled when one of them fails; --after-on failure
+        or any, --on-parent-failure run, --condition @enough. A job among the arguments, `%job submit g(job_a, 2)`, is
+        waited for and replaced by its result.
+
         The variables a %%job cell reads are taken by value. Those named by -o are set when the job has completed;
         after `%job wait` they surely are.
         """
@@ -225,7 +229,7 @@ class JobMagics(Magics):
 
     def _rerun(self, said: grammar.Parsed) -> Job:
         out = self._out(said)
-        changes: dict[str, Any] = dict(said.job_options())
+        changes = self._said(said)
         self._options(said)  # refuses a bad value before anything is submitted
         return self._made(self._manager.rerun(self._one(said).id, **changes), out)
 
@@ -358,7 +362,7 @@ class JobMagics(Magics):
             from jobnb.triggers.market import Market
 
             more["only"] = [*([more["only"]] if "only" in more else []), Market(market).days]
-        more |= said.job_options()
+        more |= self._said(said)
         return self._manager.schedule(name, fn, when, args=args, kwargs=kwargs, **more)
 
     def _schedules(self, said: grammar.Parsed) -> object:
@@ -429,7 +433,18 @@ class JobMagics(Magics):
     def _options(self, said: grammar.Parsed) -> Options:
         from jobnb.option import Options
 
-        return Options().merge(**said.job_options())
+        return Options().merge(**self._said(said))
+
+    def _said(self, said: grammar.Parsed) -> dict[str, Any]:
+        """Return the options of a job, with the variables that they name looked up."""
+        found: dict[str, Any] = said.job_options()
+        if isinstance(named := found.get("after"), tuple):
+            words = [word.strip() for each in named for word in each.split(",")]
+            found["after"] = [self._find(word) for word in words if word]
+        if isinstance(text := found.get("condition"), str):
+            word = grammar.value(text if text.startswith("@") else f"@{text}", "--condition ")
+            found["condition"] = namespace.setting(self._space, "--condition ", word)
+        return found
 
     def _out(self, said: grammar.Parsed) -> tuple[str, ...]:
         text = said.text("o")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jobnb.errors import UnknownName
+from jobnb.errors import BlobMissing, UnknownName
 from jobnb.job import Status
 from jobnb.store.database import Database
 
@@ -310,7 +310,13 @@ class Chains:
     # The service
 
     def given(self, job: str) -> list[Given]:
-        """Return the results of its parents for which a job's work asks."""
+        """Return the results of its parents for which a job's work asks.
+
+        Raises
+        ------
+        BlobMissing
+            One is gone.
+        """
         sql = (
             "SELECT place, parent, ended, why, plan, error FROM parents LEFT JOIN jobs ON jobs.id = parent "
             "WHERE job = ? AND given = 1 ORDER BY place"
@@ -320,7 +326,9 @@ class Chains:
             if ended == "completed":
                 sql = "SELECT result, result_sha FROM tasks WHERE job = ? AND state = 'completed' ORDER BY start"
                 parts = [sha if inline is None else bytes(inline) for inline, sha in self._db.rows(sql, (parent,))]
-                found.append(Given(place=place, plan=json.loads(plan or "{}"), parts=parts))
+                if plan is None:
+                    raise BlobMissing(f"the result of its parent {parent} is gone. Run that one again, and then this.")
+                found.append(Given(place=place, plan=json.loads(plan), parts=parts))
                 continue
             said = json.loads(error) if error else {}
             about = {"error": str(said.get("message") or why), "type": str(said.get("type") or said.get("code") or "")}

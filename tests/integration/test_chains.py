@@ -203,6 +203,33 @@ def test_a_chain_outlives_its_service(fresh: Callable[[], JobManager], tmp_path:
     assert last.result(timeout=60) == "\"'open'\""
 
 
+def test_no_step_is_lost_or_doubled_while_services_are_killed(fresh: Callable[[], JobManager], tmp_path: Path) -> None:
+    manager, counts = fresh(), tmp_path / "counts"
+    counts.mkdir()
+    lines = [[(counted, (0, str(counts), n)), *[(counted, (str(counts), n))] * 7] for n in range(4)]
+    ends = [manager.chain(line) for line in lines]
+    alarms = [manager.submit(rescue, (job,), options=options(after_on="failure")) for job in ends]
+    for least in (4, 12, 20):
+        until(lambda least=least: manager.ensure_service() or len(list(counts.iterdir())) >= least, 60)  # type: ignore[misc]
+        lease = manager.daemon.lease()
+        assert lease is not None
+        os.kill(lease.pid, signal.SIGKILL)
+        until(lambda pid=lease.pid: not alive(pid))  # type: ignore[misc]
+    assert [job.result(timeout=120) for job in ends] == [8] * 4
+    manager.wait([job.id for job in alarms], 60)
+    assert {job.status for job in alarms} == {Status.CANCELLED}
+    # Whichever attempt counted, each step was given the number of the one before it.
+    assert len(list(counts.iterdir())) == 32
+    records = manager.records(limit=100)
+    assert not [record for record in records if not record.status.final]
+    assert not manager.store.database.rows("SELECT job FROM parents WHERE ended IS NULL")
+
+
+def counted(value: int, folder: str, line: int) -> int:
+    Path(folder, f"{line}-{value}").touch()
+    return value + 1
+
+
 def test_results_stay_while_somebody_needs_them(fresh: Callable[[], JobManager], tmp_path: Path) -> None:
     shared = fresh()
     gate = tmp_path / "gate"

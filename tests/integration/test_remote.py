@@ -107,6 +107,13 @@ def test_a_large_result_comes_over_the_wire(far: JobManager) -> None:
     assert len(far.submit(bytes, (5_000_000,)).result(timeout=30)) == 5_000_000
 
 
+@pytest.mark.parametrize("size", [10, 140_000, 3_000_000])
+def test_results_are_passed_on_over_the_wire(far: JobManager, size: int) -> None:
+    parts = [far.submit(bytes, (size,)) for _ in range(2)]
+    joined = far.submit(b"-".join, (parts,))
+    assert far.chain([(len, (joined,)), (kit.add, (1,))]).result(timeout=60) == 2 * size + 2
+
+
 def test_backtest_and_optimize(far: JobManager) -> None:
     from jobnb import Strategy
     from jobnb.research.sample import goog
