@@ -220,6 +220,9 @@ def options(**said: Any) -> Submitter:
         Whether an item of a map that raises fails the job, or is recorded in its place.
     hooks : Hooks
         Functions to call in the job's process before and after each task.
+    notify : bool or str, or several
+        Whom to tell of the job's end, and if it is stuck: True for the open notebooks, the name of a channel, or an
+        address as for `jobnb.notify`.
     after : Job or str, or several
         Jobs that have to end before this one begins, or their ids or names. A mapping says of each how:
         ``{load: "success", check: "any"}``.

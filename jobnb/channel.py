@@ -43,6 +43,8 @@ _SHORTEST_SECRET = 4
 _LONGEST_NAME = 100
 #: Notices that are told together are told in so many lines.
 LINES = 10
+#: A notice that was sent so long after what it tells says when that was.
+LATE_SECONDS = 120.0
 
 Level = Literal["info", "success", "warning", "failure"]
 _LEVELS: Mapping[str, Level] = {
@@ -163,20 +165,28 @@ class Message:
     notices: tuple[Notice, ...] = ()
 
 
-def message(notices: Sequence[Notice]) -> Message:
-    """Put notices into one message: several at once are a list, so that an outage or a storm is no flood."""
+def message(notices: Sequence[Notice], now: datetime) -> Message:
+    """Put notices into one message: several at once are a list, so that an outage or a storm is no flood.
+
+    Those that come late say when it was.
+    """
     if len(notices) == 1:
         (one,) = notices
-        return Message(title=f"jobnb: {one.title}", body=one.body, level=one.level, notices=(one,))
+        body = f"{one.body}{_late(one, now)}"
+        return Message(title=f"jobnb: {one.title}", body=body, level=one.level, notices=(one,))
     counts = Counter(EVENT_WORDS.get(n.event, n.event) for n in notices)
     said = ", ".join(f"{count} {word}" for word, count in counts.items())
-    lines = [f"• {n.line}" for n in notices[:LINES]]
+    lines = [f"• {n.line}{_late(n, now)}" for n in notices[:LINES]]
     if len(notices) > LINES:
         lines.append(f"… and {len(notices) - LINES} more")
     worst = max((n.level for n in notices), key=("info", "success", "warning", "failure").index)
     return Message(
         title=f"jobnb: {len(notices)} notices: {said}", body="\n".join(lines), level=worst, notices=tuple(notices)
     )
+
+
+def _late(notice: Notice, now: datetime) -> str:
+    return f" · at {notice.at:%Y-%m-%d %H:%M} UTC" if (now - notice.at).total_seconds() > LATE_SECONDS else ""
 
 
 EVENT_WORDS = {event: word for word, event in EVENTS.items()}

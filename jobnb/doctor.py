@@ -63,6 +63,10 @@ def examine(manager: JobManager) -> Iterator[Finding]:
         yield Finding(what="store", verdict=Verdict.BAD, found=f"{error.code}: {error.message}")
         return
     yield from _service(manager)
+    for state in manager.store.notices.states():
+        found = f"{state.channel.name} ({state.channel.shown}): {state.note or f'{state.sent:,} sent'}"
+        mend = f"jobnb notices test {state.channel.name}" if state.note else ""
+        yield Finding(what="notices", verdict=Verdict.NOTE if state.note else Verdict.OK, found=found, mend=mend)
 
 
 def _packages() -> Iterator[Finding]:

@@ -64,6 +64,7 @@ class Figures(dict[str, Any]):
             f"{scheduler['enabled_tasks']:,} enabled, {scheduler['disabled_tasks']:,} disabled, "
             f"{scheduler['due_tasks']:,} due",
             f"runs       {runs['total_runs']:,} in {runs['days']:g} days: {_counts(runs)}; {_times(runs['duration'])}",
+            *(f"notices    {each['name']}: {each['note']}" for each in self.get("notices", ()) if each["note"]),
         ]
 
     def tables(self) -> list[list[tuple[str, ...]]]:

@@ -485,6 +485,7 @@ class JobManager(Connection, Coroutines, Timetable, Handling, Chaining, Queueing
         )
         if days is None:
             return made
+        made["notices"] = [state.to_json() for state in self.store.notices.states()]
         read, now = self.store.statistics, self.store.statistics.now()
         since = figures.window(days, now)
         with self.store.reading():

@@ -100,7 +100,7 @@ class Channel:
         from jobnb import sender
 
         notice = Notice(id=0, at=from_us(store.clock()), event="test", facts=facts)
-        sender.send(record.url, channels.message([notice]))
+        sender.send(record.url, channels.message([notice], notice.at))
         store.notices.reached(self.name)
 
     def remove(self) -> None:

@@ -18,6 +18,7 @@ from jobnb.channel import Channel, Message
 from jobnb.errors import HomeNotWritable, JobnbError, LeaseLost, NotSent
 from jobnb.service.lease_keeper import LeaseKeeper
 from jobnb.store import Store
+from jobnb.store.jobs import from_us
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +28,10 @@ POLL_SECONDS = 0.2
 PAUSES = (2.0, 15.0, 60.0, 300.0, 1800.0)
 #: How often a notice is tried.
 TRIES = len(PAUSES) + 1
-#: How long a service that leaves waits for a message that is under way.
-CLOSE_SECONDS = 3.0
+#: What was claimed is under way for at most so long: nobody else sends it meanwhile.
+SENDING_SECONDS = 30.0
+#: How long a service that leaves waits for a message that is under way, so that it need not be sent again.
+CLOSE_SECONDS = sender.TIMEOUT + 2
 #: After an error that nobody has thought of.
 _SHY_SECONDS = 30.0
 
@@ -86,11 +89,11 @@ class Herald:
     def _tell(self, one: Channel, cluster: str) -> int:
         notices, after = self.store.notices, pause(self.store.notices.failures(one.name) + 1)
         with self.store.tasks.fenced(self.keeper.lease, "normal"):
-            claimed = notices.claim(one, cluster, tries=TRIES, pause=after)
+            claimed = notices.claim(one, cluster, tries=TRIES, pause=max(after, SENDING_SECONDS))
         if not claimed:
             return 0
         try:
-            self.send(one.url, channels.message(claimed))
+            self.send(one.url, channels.message(claimed, from_us(self.store.clock())))
         except NotSent as error:
             lost = notices.failed(one.name, cluster, error.message, tries=TRIES, pause=after)
             logger.warning("channel %s: %s%s", one.name, error.message, f"; {lost} notices given up" if lost else "")

@@ -56,6 +56,20 @@ class ChannelState:
     retry_at: datetime | None
     note: str
 
+    def to_json(self) -> dict[str, object]:
+        """Return it for statistics, without what may be secret."""
+        return {
+            "name": self.channel.name,
+            "address": self.channel.shown,
+            "on": list(self.channel.words),
+            "sent": self.sent,
+            "waiting": self.waiting,
+            "lost": self.lost,
+            "failures": self.failures,
+            "sent_at": self.sent_at.isoformat() if self.sent_at else None,
+            "note": self.note,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -16,6 +17,7 @@ from service_kit import add, alive, boom, until, wait_for
 
 import jobnb
 from jobnb import JobManager, Status, cli, sender
+from jobnb.doctor import examine, report
 from jobnb.errors import MissingPackage, NotSent, UnknownName, UsageProblem
 
 pytest.importorskip("apprise")
@@ -72,8 +74,11 @@ def test_what_goes_wrong_is_said_without_secrets(
     receiver.server_close()
     with caplog.at_level(logging.DEBUG), pytest.raises(NotSent, match=r"127\.0\.0\.1") as caught_again:
         channel.test()
+    manager.store.notices.failed("a", "local", str(caught.value), tries=9, pause=9)
+    said_of_it = [repr(manager.stats()), json.dumps(manager.stats()), report(list(examine(manager)))]
+    assert all("a" in said and "500" in said for said in said_of_it)
     assert caught.value.code == "NOT_SENT"
-    for said in (str(caught.value), str(caught_again.value), caplog.text):
+    for said in (str(caught.value), str(caught_again.value), caplog.text, *said_of_it):
         assert "s3cr3t" not in said
         assert "hunter2" not in said
 

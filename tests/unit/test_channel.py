@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dask.config
 import pytest
@@ -146,13 +146,15 @@ def test_words(told: Notice, title: str, body: str) -> None:
 
 
 def test_several_are_one_message() -> None:
-    one = channel.message([notice("completed")])
+    one = channel.message([notice("completed")], AT)
     assert (one.title, one.level) == ("jobnb: nightly completed", "success")
-    many = channel.message([*[notice("completed")] * 12, notice("failed"), notice("stuck")])
+    many = channel.message([*[notice("completed")] * 12, notice("failed"), notice("stuck")], AT)
     assert many.title == "jobnb: 14 notices: 12 completed, 1 failed, 1 stuck"
     assert many.level == "failure"
     assert many.body.splitlines()[-1] == "… and 4 more"
     assert len(many.notices) == 14
+    late = channel.message([notice("completed")], AT + timedelta(hours=3))
+    assert late.body == "job 1a2b3c4d · backtest · after 1 min 15 s · at 2026-11-28 12:00 UTC"
 
 
 def test_an_unknown_setting_of_a_channel_is_named() -> None:

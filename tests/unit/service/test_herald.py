@@ -13,7 +13,7 @@ from jobnb import channel
 from jobnb.channel import Message
 from jobnb.errors import LeaseLost, NotSent, StoreError
 from jobnb.job import Status
-from jobnb.service.herald import PAUSES, TRIES, Herald
+from jobnb.service.herald import PAUSES, SENDING_SECONDS, TRIES, Herald
 from jobnb.store import Store
 from jobnb.store.jobs import NewJob
 from jobnb.store.leases import Lease
@@ -167,7 +167,7 @@ def test_a_service_that_dies_between_claim_and_mark(world: World, monkeypatch: p
     world.end()
     after = world.service()
     assert after.step() == 0
-    world.clock.move(PAUSES[0] + 1)
+    world.clock.move(SENDING_SECONDS + 1)
     # Sent and not marked: once more; the only way to twice.
     assert after.step() == 2
     assert [len(m.notices) for _, m in world.post.got] == [1, 2]
@@ -196,6 +196,20 @@ def test_what_was_sent_is_marked_even_under_a_successor(world: World) -> None:
     assert world.herald.step() == 1
     world.clock.move(10_000)
     assert successor[0].step() == 0
+
+
+def test_nobody_else_sends_what_is_under_way(world: World) -> None:
+    world.put("a")
+    world.end()
+
+    def slow(url: str, message: Message) -> None:
+        world.post(url, message)
+        world.clock.move(SENDING_SECONDS - 1)
+        assert world.service().step() == 0
+
+    world.herald.send = slow
+    assert world.herald.step() == 1
+    assert len(world.post.got) == 1
 
 
 @pytest.fixture
