@@ -327,6 +327,12 @@ def notify(
     UsageProblem, MissingPackage
         It cannot be sent there. Nothing was changed.
 
+    Notes
+    -----
+    What cannot be sent is tried again, ever more rarely, and given up in the end; the channel's ``note`` says why.
+    Several notices that wait for a channel go in one message. Channels may also stand in Dask's configuration:
+    ``jobnb: {notify: {ops: "slack://…", page: {url: "tgram://…", on: [dead, stuck], longer-than: 10m}}}``.
+
     Examples
     --------
     >>> jobnb.notify("slack://…", on=("failed", "dead", "stuck"), name="ops", longer_than="10m")  # doctest: +SKIP

@@ -65,7 +65,11 @@ class FakeManager:
     def stats(self, days=7):
         counts = {s.value: sum(r.status is s for r in self.rows.values()) for s in Status}
         dead = sum(r.dead for r in self.rows.values())
-        return {"jobs": counts, "dead_letters": dead, "warnings": self.warnings, "service": self.service}
+        more = {} if days is None else {"days": days}
+        return {"jobs": counts, "dead_letters": dead, "warnings": self.warnings, "service": self.service, **more}
+
+    def notices(self):
+        return ["a channel"]
 
     def dead_letters(self, limit=100, *, kind=None, code=None):
         return [Job(r.id, self) for r in reversed(self.rows.values()) if r.dead][:limit]

@@ -274,6 +274,10 @@ def test_logs_and_status_and_connect(shell, space, manager):
     manager.lines = tuple(LogLine(at=manager.now, stream="stdout", text=f"line {i}") for i in range(5))
     assert shell.run_line_magic("job", f"logs {job.id} --tail 2") == "line 3\nline 4"
     assert "2 workers" in shell.run_line_magic("job", "status")
+    assert "'days': 30.0" in shell.run_line_magic("job", "status --days 30")
+    with pytest.raises(UsageError, match="days"):
+        shell.run_line_magic("job", "status --days soon")
+    assert shell.run_line_magic("job", "notices") == ["a channel"]
     shell.run_line_magic("job", "connect tcp://host:1")
     assert manager.asked("connect") == [("connect", "tcp://host:1")]
 
