@@ -13,7 +13,7 @@ from typing import Any
 
 from jobnb.job import JobRecord, Status
 from jobnb.retry import Retry
-from jobnb.service import plans
+from jobnb.service import needs, plans
 from jobnb.service.retry import decide
 from jobnb.service.spans import Span, count, missing, put_back, take
 from jobnb.store.tasks import TaskRow
@@ -81,6 +81,8 @@ class Ledger:
     finish_at: float | None = None
     #: Why it ends with what it has: ``max_time`` or ``finish``.
     early: str = ""
+    #: An outside service that it needs has failed too often: it goes back into the queue once its tasks are back.
+    held: bool = False
     #: Monotonic time of its last sign of life.
     heard_at: float = field(default_factory=time.monotonic)
     #: Something changed that viewers should see, not yet written.
@@ -152,7 +154,7 @@ class Ledger:
     @property
     def open(self) -> bool:
         """True while there is something to hand out now."""
-        return bool(self.pending) and self.ending is None and self.pending[0][0] < self._horizon()
+        return bool(self.pending) and self.ending is None and not self.held and self.pending[0][0] < self._horizon()
 
     def _horizon(self) -> int:
         """Return the item before which items may be handed out now."""
@@ -220,7 +222,9 @@ class Ledger:
         out = self.running.pop(task)
         self.pending = put_back(self.pending, (out.start, out.stop))
 
-    def failed_task(self, task: int, error: Mapping[str, Any], *, now: int, drawn: float) -> int | None:
+    def failed_task(
+        self, task: int, error: Mapping[str, Any], *, now: int, drawn: float, held: bool = False
+    ) -> int | None:
         """Note that a task failed, and decide what becomes of its items.
 
         Parameters
@@ -232,6 +236,8 @@ class Ledger:
             µs.
         drawn : float
             A random number from 0 to 1.
+        held : bool, default False
+            It has only found an outside service that it needs left alone: the job waits, and uses no retry.
 
         Returns
         -------
@@ -240,6 +246,10 @@ class Ledger:
         """
         out = self.running.pop(task)
         size = out.stop - out.start
+        if held:
+            self.held = True
+            self.pending = put_back(self.pending, (out.start, out.stop))
+            return now
         if size > 1 and error.get("code") in DEATHS:
             # Nobody knows which item killed the process: fewer at a time, until it is alone.
             self.most = max(1, size // 2)
@@ -268,6 +278,8 @@ class Ledger:
         self.end(Status.CANCELLED, error)
 
     def _reread_failure(self, row: TaskRow) -> None:
+        if row.retry_at is not None and needs.unasked(self.job, row.error or {}):
+            return
         if row.retry_at is None:
             if row.attempt >= self.job.attempt:
                 self.end(Status.FAILED, row.error)
@@ -336,6 +348,8 @@ class Ledger:
         if not self.pending and not self.delayed:
             # All of it is there: a cancel that came too late changes nothing.
             return Ending(status=Status.COMPLETED)
+        if self.ending is None and self.held:
+            return Ending(status=Status.QUEUED)
         return self.ending
 
     def shown_progress(self) -> tuple[float, float, str]:

@@ -149,9 +149,10 @@ class Recorder:
                 elif isinstance(message, Ended) and message.outcome.state == "failed":
                     error = message.outcome.error or {}
                     now = self.store.clock()
-                    retry_at = drafts[job].failed_task(task, error, now=now, drawn=self.draw())
+                    held = needs.holds(self.store, drafts[job].job, error)
+                    retry_at = drafts[job].failed_task(task, error, now=now, drawn=self.draw(), held=held)
                 if self._settle(message, kept.get(message.key), retry_at):
-                    self._count(message)
+                    drafts[job].held |= self._count(message)
                     self._book(drafts[job], message)
                 else:
                     # A commit was reported as failed and had happened: the store is right.
@@ -178,6 +179,7 @@ class Recorder:
             ends_at=ledger.ends_at,
             finish_at=ledger.finish_at,
             early=ledger.early,
+            held=ledger.held,
         )
 
     def _keep(self, message: Ended) -> Kept:
@@ -210,12 +212,13 @@ class Recorder:
             carry=outcome.carry,
         )
 
-    def _count(self, message: Ended | Lost) -> None:
-        """Count how a task ended for the outside services that its job needs."""
+    def _count(self, message: Ended | Lost) -> bool:
+        """Count how a task ended for the outside services that its job needs; True if one is left alone now."""
         ledger = self.ledgers[message.key[0]]
         since = self.store.clock() - int((time.monotonic() - ledger.running[message.key[1]].since) * 1e6)
         outcome = message.outcome if isinstance(message, Ended) else None
-        needs.settled(self.store, ledger.job, outcome.state if outcome else "lost", since=since, outcome=outcome)
+        state = outcome.state if outcome else "lost"
+        return needs.settled(self.store, ledger.job, state, since=since, outcome=outcome)
 
     def _book(self, ledger: Ledger, message: Ended | Lost) -> None:
         task = message.key[1]
@@ -248,7 +251,9 @@ class Recorder:
         self.store.tasks.trim_log(ledger.job.id)
         if ledger.early:
             self.store.tasks.update(ledger.job.id, summary=ledger.summary)
-        if ending.status is Status.RETRYING:
+        if ending.status is Status.QUEUED:
+            self.store.tasks.requeue(ledger.job.id, needs.WHY)
+        elif ending.status is Status.RETRYING:
             self.store.tasks.put_off(
                 ledger.job.id, retry_at=ending.retry_at, timeout=ending.timeout, error=ending.error
             )

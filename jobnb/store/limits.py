@@ -407,6 +407,12 @@ class Limits:
             self._write(record, circuit)
         return None
 
+    def shut(self, name: str) -> bool:
+        """Tell whether a breaker lets nobody through now."""
+        row, now = self._db.row("SELECT state FROM breakers WHERE name = ?", (name,)), self._clock()
+        circuit = Circuit.of(json.loads(row[0])) if row else Circuit()
+        return circuit.until is not None and circuit.again_at(now) > now
+
     def put_off(self, cluster: str, name: str) -> int:
         """Put off all waiting jobs of a cluster that need a breaker which is not closed; return how many.
 

@@ -76,7 +76,7 @@ class World:
                 break
             for ledger in made:
                 self.books[ledger.job.id] = ledger
-                handed = ledger.hand_out(1)
+                handed = ledger.hand_out(slots)
                 assert handed is not None
                 with self.store.tasks.fenced(self.keeper.lease):
                     self.store.tasks.begin(ledger.job.id, handed[0], *handed[1], 1, self.keeper.lease.epoch)
@@ -197,3 +197,52 @@ def test_all_of_a_long_queue_are_put_off_in_one_round(world: World) -> None:
     assert world.take_up() == []
     assert world.store.limits.moves == before + 1
     assert world.statuses(jobs) == {Status.SCHEDULED}
+
+
+def test_a_map_that_runs_goes_back_into_the_queue_with_what_it_has(world: World) -> None:
+    world.store.limits.answer({"op": "rule", "name": "yahoo", "rule": {"failures": 2}})
+    job = world.add("yahoo", plan={"type": "map", "items": 10}, kind="map")
+    assert world.take_up() == [job]
+    ledger = world.books[job]
+    for slots in (3, 2, 1):
+        handed = ledger.hand_out(slots)
+        assert handed is not None
+        with world.store.tasks.fenced(world.keeper.lease):
+            world.store.tasks.begin(job, handed[0], *handed[1], 1, world.keeper.lease.epoch)
+    spans = [out.stop - out.start for out in ledger.running.values()]
+    assert len(spans) == 4
+    world.end(job)
+    for _ in range(2):
+        world.end(job, "failed", DOWN)
+    assert world.phase is Phase.OPEN
+    assert not world.books[job].open, "nothing more is handed out"
+    assert world.job(job).status is Status.RUNNING
+    world.end(job, "failed", {"code": "BREAKER_OPEN", "message": "yahoo failed", "retry": "30"})
+    record = world.job(job)
+    assert (record.status, record.done) == (Status.QUEUED, spans[0])
+    assert job not in world.books
+    assert world.take_up() == []
+    assert (world.job(job).status, world.job(job).attempt) == (Status.SCHEDULED, 1)
+    world.clock.pass_(31)
+    assert world.take_up() == [job]
+    again = world.books[job]
+    assert again.done == spans[0]
+    assert sorted(again.failures.values()) == [1, 1], "the one that found it open used no retry"
+
+
+def test_a_job_that_finds_it_open_in_its_midst_waits_and_uses_no_retry(world: World) -> None:
+    job = world.add("yahoo")
+    assert world.take_up() == [job]
+    world.store.limits.answer({"op": "trip", "name": "yahoo", "seconds": 10.0, "who": "ann"})
+    found_open = {"code": "BREAKER_OPEN", "message": "yahoo was tripped by ann", "retry": "10"}
+    world.end(job, "failed", found_open)
+    assert world.take_up() == []
+    assert (world.job(job).status, world.job(job).attempt) == (Status.SCHEDULED, 1)
+    assert world.store.limits.breaker("yahoo").failed == 0
+    world.clock.pass_(11)
+    assert world.take_up() == [job]
+    assert world.books[job].failures == {}
+    # Another breaker, which it has not declared, is its own affair.
+    world.store.limits.answer({"op": "reset", "name": "yahoo"})
+    world.end(job, "failed", found_open)
+    assert world.job(job).status is Status.RETRYING
