@@ -64,6 +64,11 @@ class Figures(dict[str, Any]):
             f"{scheduler['enabled_tasks']:,} enabled, {scheduler['disabled_tasks']:,} disabled, "
             f"{scheduler['due_tasks']:,} due",
             f"runs       {runs['total_runs']:,} in {runs['days']:g} days: {_counts(runs)}; {_times(runs['duration'])}",
+            *(
+                _service(name, stands)
+                for name, stands in self.get("breakers", {}).items()
+                if stands["state"] != "closed"
+            ),
             *(f"notices    {each['name']}: {each['note']}" for each in self.get("notices", ()) if each["note"]),
         ]
 
@@ -287,6 +292,13 @@ def _counts(runs: Mapping[str, Any]) -> str:
 def _times(duration: Mapping[str, float | None]) -> str:
     said = ", ".join(f"{p} % within {_time(duration[f'p{p}'])}" for p in PERCENTILES[1:])
     return f"median {_time(duration['p50'])}, {said}"
+
+
+def _service(name: str, stands: Mapping[str, Any]) -> str:
+    until = f" until {stands['opens_until'][11:19]} UTC" if stands["state"] == "open" else ""
+    count = stands["waiting"]
+    waiting = f", {count:,} {'job waits' if count == 1 else 'jobs wait'} for it" if count else ""
+    return f"services   breaker {name}: {stands['state']}{until}{waiting}"
 
 
 def _rate(percent: float | None) -> str:

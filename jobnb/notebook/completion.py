@@ -138,6 +138,8 @@ def _values(flag: str, space: namespace.Namespace) -> list[str]:
             return [j.unique for j in _recent() if j.unique]
         case "--queue":
             return _queue_names()
+        case "--needs":
+            return _breaker_names()
         case "--after":
             return _job_words(space)
         case "--after-on":
@@ -156,6 +158,12 @@ def _values(flag: str, space: namespace.Namespace) -> list[str]:
             return ["30m", "1h", "8h", "1d"]
         case _:
             return []
+
+
+def _breaker_names() -> list[str]:
+    from jobnb.manager import get_job_manager
+
+    return sorted(get_job_manager().store.limits.known()[0])
 
 
 def _recent() -> list[JobRecord]:

@@ -35,7 +35,7 @@ def outcome(job: JobRecord, now: datetime) -> str:
         clock = words.retrying(JobView(job=job, now=now))[1] if job.status is Status.RETRYING else ""
         return f"next in {clock}{look.DOT}{text}" if clock else text
     if job.status is Status.SCHEDULED and job.run_at is not None:
-        return f"starts {look.moment(job.run_at, now)}"
+        return job.note if job.note and job.options.get("needs") else f"starts {look.moment(job.run_at, now)}"
     done, total = look.counts(job)
     count = f"{look.number(int(done))} of {look.plural(total, look.noun_of(job))}" if total else ""
     if not job.status.final:

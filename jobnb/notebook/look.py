@@ -276,9 +276,10 @@ def waiting_line(job: JobRecord, now: datetime, position: int = 0, length: int =
     """Return the parts of the line of a job that has not started yet."""
     parts: list[str] = []
     if job.status is Status.SCHEDULED:
-        # One that waits for others says so in its note.
-        start = f"starts {moment(job.run_at, now)}" if job.run_at else "" if job.note else "starts later"
-        if job.run_at and (left := (job.run_at - now).total_seconds()) > 0:
+        # One that waits for others says so in its note, and so does one that waits for an outside service.
+        begins = None if job.note and job.options.get("needs") else job.run_at
+        start = f"starts {moment(begins, now)}" if begins else "" if job.note else "starts later"
+        if begins and (left := (begins - now).total_seconds()) > 0:
             start += f", in {clock(left)}"
         parts += ["scheduled", start]
     else:

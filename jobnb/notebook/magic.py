@@ -77,7 +77,7 @@ class JobMagics(Magics):
 
         Options of all jobs: --name --priority (low, normal, high, critical) --timeout 5m --memory-limit 2GiB --tag
         --queue --run-at 2026-11-04T09:30 --seed --retry 3 --deadline 2h --expires-at 30m --unique KEY -o
-        --notify notebook (or desktop, a channel, an address)
+        --notify notebook (or desktop, a channel, an address) --needs yahoo (waits while jobnb.breaker("yahoo") is open)
         A deadline counts waiting and retries; a job not begun by --expires-at never begins; while a job of a unique
         key is live, a submit of the same key returns it. Failed jobs stay in `%job dlq` until retried or purged.
 

@@ -186,3 +186,68 @@ def test_blobs_are_shared_by_content(pair: Pair) -> None:
     assert pair.service.blobs.get(sha) == b"data"
     with pytest.raises(BlobMissing):
         pair.service.blobs.get("f" * 64)
+
+
+# Breakers and rate limits
+
+
+def ask(store: Store, op: str, **more: object) -> dict[str, object]:
+    return store.limits.answer({"op": op, "name": "yahoo", "holder": "me", **more})
+
+
+def test_a_breaker_is_one_for_all_and_a_question_counts_once(pair: Pair) -> None:
+    ask(pair.door, "rule", rule={"failures": 2, "open_for": 3600.0})
+    for _ in range(3):
+        ask(pair.service, "failed", id="the same", since=pair.service.clock())
+    assert ask(pair.door, "ask")["ok"]
+    ask(pair.door, "failed", since=pair.door.clock())
+    assert not ask(pair.service, "ask")["ok"]
+    assert pair.service.limits.shut("yahoo")
+    before = pair.service.version()
+    ask(pair.door, "reset")
+    assert pair.service.version() != before
+    assert ask(pair.service, "ask")["ok"]
+
+
+def test_a_rate_is_one_for_all(pair: Pair) -> None:
+    ask(pair.door, "take", rate=[3, 3600.0], count=0)
+    pauses = [ask(store, "take", count=1)["pause"] for store in (pair.door, pair.service) * 2]
+    assert pauses[:3] == [0.0] * 3
+    assert pauses[3] == pytest.approx(1200.0, abs=60.0)
+
+
+def test_one_probe_however_many_ask(pair: Pair) -> None:
+    ask(pair.door, "trip", seconds=1e-6, who="ann")
+    let_in: list[object] = []
+    barrier = threading.Barrier(8)
+
+    def probe(number: int) -> None:
+        mine = Store(pair.door.home)
+        barrier.wait()
+        let_in.append(mine.limits.answer({"op": "ask", "name": "yahoo", "holder": f"holder {number}"})["ok"])
+        mine.close()
+
+    threads = [threading.Thread(target=probe, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(bool, let_in)) == [False] * 7 + [True]
+
+
+def test_jobs_that_need_a_breaker_are_put_off_and_called_back(pair: Pair) -> None:
+    lease = pair.lease()
+    jobs = [pair.add(options={"needs": ["yahoo"]}) for _ in range(3)]
+    plain = pair.add()
+    ask(pair.door, "trip", seconds=3600.0, who="ann")
+    with pair.service.tasks.fenced(lease):
+        first = pair.service.jobs.get(jobs[0])
+        assert first is not None
+        assert pair.service.limits.may_start(first, ["yahoo"]) == "yahoo"
+        assert pair.service.limits.put_off("local", "yahoo") == 3
+    assert [job.id for job in pair.service.tasks.waiting("local", 9)] == [plain]
+    assert pair.door.limits.breaker("yahoo").waiting == 3
+    ask(pair.door, "reset")
+    with pair.service.tasks.fenced(lease):
+        pair.service.tasks.wake_scheduled("local")
+    assert [job.id for job in pair.service.tasks.waiting("local", 9)] == [*jobs, plain]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobnb.circuit import Phase
 from jobnb.job import JobRecord, Priority, Status
@@ -108,8 +111,12 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
+    return made(tmp_path)
+
+
+def made(place: Path) -> World:
     clock = Clock()
-    store = Store(tmp_path / "home", clock)
+    store = Store(place / "home", clock)
     lease = store.leases.take("local", "me", 10**9, {"host": "elsewhere", "pid": 1})
     assert lease is not None
     return World(store, clock, Keeper(lease))
@@ -246,3 +253,72 @@ def test_a_job_that_finds_it_open_in_its_midst_waits_and_uses_no_retry(world: Wo
     world.store.limits.answer({"op": "reset", "name": "yahoo"})
     world.end(job, "failed", found_open)
     assert world.job(job).status is Status.RETRYING
+
+
+MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["add", "add", "take up", "take up", "completed", "down", "bug", "lost", "cancel", "time", "trip"]
+        ),
+        st.integers(0, 9),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(MOVES, st.integers(1, 3))
+def test_whatever_happens_nobody_waits_for_ever_and_one_tries_at_a_time(
+    moves: list[tuple[str, int]], failures: int
+) -> None:
+    with TemporaryDirectory() as place:
+        world = made(Path(place))
+        world.store.limits.answer({"op": "rule", "name": "yahoo", "rule": {"failures": failures, "open_for": 5.0}})
+        jobs: list[str] = []
+        for move, n in moves:
+            world.clock.pass_(0.5)
+            running = [job for job in world.books if world.books[job].running]
+            before = set(world.books)
+            match move:
+                case "add":
+                    needs = [("yahoo",), (), ("yahoo", "kraken")][n % 3]
+                    priority = Priority.CRITICAL if n == 9 else Priority.NORMAL
+                    jobs.append(world.add(*needs, priority=priority))
+                case "take up":
+                    phase = world.phase
+                    taken = world.take_up()
+                    ordinary = [
+                        job for job in taken
+                        if "yahoo" in world.job(job).options.get("needs", ())
+                        and world.job(job).priority is not Priority.CRITICAL
+                    ]  # fmt: skip
+                    assert len(ordinary) <= {Phase.OPEN: 0, Phase.HALF_OPEN: 1}.get(phase, 99)
+                case "completed" if running:
+                    world.end(running[n % len(running)])
+                case "down" if running:
+                    world.end(running[n % len(running)], "failed", DOWN)
+                case "bug" if running:
+                    world.end(running[n % len(running)], "failed", {"code": "USER_ERROR", "bases": "ValueError"})
+                case "lost" if running:
+                    job = running[n % len(running)]
+                    task = next(iter(world.books[job].running))
+                    world.recorder.take_in([Lost(job=job, task=task, why="gone")])
+                    del world.books[job]
+                    with world.store.tasks.fenced(world.keeper.lease):
+                        world.store.tasks.requeue(job, "its service died")
+                case "cancel" if jobs:
+                    job = jobs[n % len(jobs)]
+                    if job not in before:
+                        world.store.jobs.request_cancel(job, "ann")
+                case "time":
+                    world.clock.pass_(n)
+                case "trip":
+                    world.store.limits.answer({"op": "trip", "name": ["yahoo", "kraken"][n % 2], "who": "ann"})
+        for _ in range(3 * len(jobs) + 3):
+            for job in list(world.books):
+                world.end(job)
+            world.take_up()
+            # Long enough for retries, and for the place of a probe of which nothing is heard.
+            world.clock.pass_(3700)
+        assert all(status.final for status in world.statuses(jobs))
+        world.store.close()
