@@ -114,7 +114,8 @@ WantedBy=default.target
             "KeepAlive": {"SuccessfulExit": False},
             "ThrottleInterval": RESTART_SECONDS,
             "ExitTimeOut": round(self.stop_grace + _LEAVING_SECONDS),
-            "ProcessType": "Background",
+            # As a background process it would be kept on the slow cores.
+            "ProcessType": "Standard",
             "StandardOutPath": log,
             "StandardErrorPath": log,
         }
