@@ -138,8 +138,6 @@ class Breaker(desk.Asker):
     @property
     def record(self) -> BreakerRecord:
         """Everything the store has of it, as of now; not inside a job."""
-        if desk.here() is not None:
-            raise UsageProblem("a job has no store to look into: use state, failures and opens_until.")
         return self._managed.store.limits.breaker(self.name)
 
     @property

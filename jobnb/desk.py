@@ -74,6 +74,26 @@ def _named(name: str) -> str:
     return name
 
 
+def manager_here(manager: JobManager | None = None) -> JobManager:
+    """Return the manager whose store is asked, by default the one of ``jobnb.submit``.
+
+    Raises
+    ------
+    UsageProblem
+        Inside a job, which has no store.
+    """
+    if here() is not None:
+        raise UsageProblem(
+            "a job has no store to look into: of a breaker it can see state, failures and opens_until. Tables and "
+            "records are for notebooks and scripts."
+        )
+    if manager is None:
+        from jobnb.manager import get_job_manager
+
+        return get_job_manager()
+    return manager
+
+
 def number() -> str:
     """Return a name for a question that no other one has."""
     return secrets.token_hex(12)
@@ -101,8 +121,5 @@ class Asker:
 
     @property
     def _managed(self) -> JobManager:
-        if self._manager is None:
-            from jobnb.manager import get_job_manager
-
-            return get_job_manager()
-        return self._manager
+        """The manager whose store is asked."""
+        return manager_here(self._manager)

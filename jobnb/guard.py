@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from jobnb import desk
 from jobnb.breaking import NOTHING, Breaker
 from jobnb.errors import UsageProblem
 from jobnb.limit import RateLimit
@@ -230,16 +231,12 @@ def rate_limit(name: str, rate: RateLimit | str | None = None) -> Limit:
 
 def breakers() -> Breakers:
     """Return all breakers, by name: their state, failures, until when they are open; each can `trip` and `reset`."""
-    from jobnb.manager import get_job_manager
-
-    return get_job_manager().breakers()
+    return desk.manager_here().breakers()
 
 
 def rate_limits() -> Limits:
     """Return all rate limits, by name, and how many calls could be made at once now."""
-    from jobnb.manager import get_job_manager
-
-    return get_job_manager().rate_limits()
+    return desk.manager_here().rate_limits()
 
 
 def check_needs(names: Sequence[str], store: Store) -> None:

@@ -88,6 +88,8 @@ class Handling:
         kept = {k: v for k in _LASTING if k in known and (v := found.job["options"].get(k)) is not None}
         if told := still(manager.store, found.job["options"].get("notify", ())):
             kept["notify"] = told
+        if needs := found.job["options"].get("needs"):
+            kept["needs"] = needs
         lasting = {k: found.job[k] for k in ("priority", "queue", "tags") if k in known or k == "queue"}
         options = Options(name=name).merge(**{**kept, **lasting, **said})
         work = Handled(code=manager.store.payloads.get(found.payload), args=dict(args))

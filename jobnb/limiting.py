@@ -54,8 +54,6 @@ class Limit(desk.Asker):
     @property
     def record(self) -> LimitRecord:
         """Everything the store has of it, as of now; not inside a job."""
-        if desk.here() is not None:
-            raise UsageProblem("a job has no store to look into.")
         return self._managed.store.limits.rate_limit(self.name)
 
     def _take(self, count: int, timeout: float | None = None) -> float:
@@ -70,7 +68,7 @@ class Limit(desk.Asker):
     def wait(self, count: int = 1, timeout: float | str | None = None) -> float:
         """Block until a call, or ``count`` at once, may be made.
 
-        An interrupt, or the job's cancel, ends it at once.
+        An interrupt, or the job's cancel, ends it at once; its turn is lost then. A job's ``timeout`` runs on.
 
         Parameters
         ----------

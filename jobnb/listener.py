@@ -31,6 +31,7 @@ NAMES = {
     "job.dead": ("failed",),
     "job.cancelled": ("cancelled",),
     "job.retrying": ("retrying",),
+    "job.put_off": ("put off",),
     "job.stuck": ("stuck",),
     "jobs.failing": ("failure rate",),
     "task.failed": ("task failed",),

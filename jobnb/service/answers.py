@@ -82,6 +82,10 @@ class Answers:
             # They will be asked again.
             logger.warning("questions of jobs cannot be answered now: %s", error)
             return
+        except Exception:
+            # Nor may one that nobody thought of end the thread, by which all others would stay without an answer.
+            logger.exception("questions of jobs cannot be answered")
+            return
         for worker, answers in there.items():
             self._send(worker, answers)
 

@@ -323,9 +323,10 @@ class Limits:
         if forced or circuit.admits(holder):
             return {"ok": True, "holder": holder, "since": now, "on": list(record.rule.on)}
         self._db.rows("UPDATE breakers SET refused = refused + 1 WHERE name = ?", (record.name,))
-        again = min(circuit.again_at(now), now + int(max(PROBE_SECONDS, record.rule.open_for) * SECOND))
-        if circuit.phase(now) is Phase.OPEN:
-            again = circuit.again_at(now)
+        # The verdict of a probe comes sooner than its place is given up.
+        again = circuit.again_at(now)
+        if circuit.phase(now) is Phase.HALF_OPEN:
+            again = min(again, now + int(record.rule.open_for * SECOND))
         return {"ok": False, "again": again, "now": now, "cause": reason(circuit, now), "on": list(record.rule.on)}
 
     def _needs(self, job: str) -> tuple[Sequence[str], bool]:

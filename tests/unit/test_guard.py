@@ -324,6 +324,17 @@ def test_needs_go_with_the_job_and_its_rerun(manager: JobManager) -> None:
     assert manager.rerun(job.id, needs=["kraken", "kraken"]).record.options["needs"] == ["kraken"]
 
 
+def sync() -> int:
+    return 1
+
+
+def test_needs_of_handlers_and_schedules(manager: JobManager) -> None:
+    manager.register_handler("sync", sync, needs="yahoo")
+    assert manager.enqueue("sync").record.options["needs"] == ["yahoo"]
+    assert manager.enqueue("sync", needs=["kraken"]).record.options["needs"] == ["kraken"]
+    assert manager.schedule("hourly", sync, "1h", needs="yahoo").run().record.options["needs"] == ["yahoo"]
+
+
 def test_needs_takes_breakers_only(manager: JobManager) -> None:
     manager.rate_limit("yahoo", "5/s")
     with pytest.raises(UsageProblem, match=r"needs takes breakers, and 'yahoo' is a rate limit.*Nothing was enqueued"):
@@ -337,3 +348,6 @@ def test_a_process_that_a_job_has_started_cannot_ask(manager: JobManager, monkey
     monkeypatch.setenv("JOBNB_CHILD", "1")
     with pytest.raises(UsageProblem, match="only be asked by the job's own process"), manager.breaker("yahoo"):
         pass
+    for look in (jobnb.breakers, jobnb.rate_limits, lambda: manager.breaker("yahoo").record):
+        with pytest.raises(UsageProblem, match="a job has no store"):
+            look()

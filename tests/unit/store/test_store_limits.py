@@ -54,7 +54,9 @@ def test_two_handles_share_one_state_and_a_third_one_finds_it_later(tmp_path: Pa
     assert record.error == "ConnectionError: down"
     clock.pass_(21)
     assert ask(three, "ask")["ok"]
-    assert not ask(three, "ask", holder="you")["ok"]
+    refused = ask(three, "ask", holder="you")
+    assert (refused["ok"], refused["cause"]) == (False, "is being tried again")
+    assert refused["again"] - refused["now"] == 20 * SECOND, "sooner than the probe is given up"
     three.close()
 
 
