@@ -50,9 +50,10 @@ def bars(data: pd.DataFrame | Bars, name: str | None = None) -> Bars:
     if isinstance(data, Bars):
         return data
     if not hasattr(data, "columns") or not hasattr(data, "index"):
+        kind = type(data).__name__
         raise DataError(
-            f"data must be a pandas DataFrame with open, high, low and close over a DatetimeIndex, "
-            f"not {type(data).__name__}."
+            f"data must be a pandas DataFrame with open, high, low and close over a DatetimeIndex, not {kind}."
+            + " Take its result: job.result()." * (kind == "Job")
         )
     made = Bars.from_frame(data, str(name or data.attrs.get("name") or "data"))
     if data.attrs.get("fingerprint"):

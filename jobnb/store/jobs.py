@@ -483,7 +483,7 @@ class Jobs:
     def forget(self, *, before: datetime, status: Sequence[str]) -> int:
         """Remove jobs of those final states that ended before a moment; return how many.
 
-        One whose result a live job is going to be given stays until that has ended.
+        One whose result a live job is going to be given, or a dead letter when it is retried, stays until then.
         """
         assert set(status) <= {s.value for s in Status if s.final}
         with self._db.writing():
@@ -491,7 +491,7 @@ class Jobs:
             sql = (
                 f"DELETE FROM jobs WHERE status IN ({marks}) AND finished_at < ? AND NOT EXISTS "  # noqa: S608
                 "(SELECT 1 FROM parents JOIN jobs AS child ON child.id = parents.job "
-                "WHERE parent = jobs.id AND given = 1 AND child.finished_at IS NULL)"
+                "WHERE parent = jobs.id AND given = 1 AND (child.finished_at IS NULL OR child.dead = 1))"
             )
             self._db.rows(sql, (*status, to_us(before)))
             row = self._db.row("SELECT changes()")

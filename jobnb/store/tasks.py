@@ -283,7 +283,8 @@ class Tasks:
         )
         if row is None:
             return False
-        self._jobs.event(job_id, status, "service", str((error or {}).get("code", "")))
+        said = (error or {}).get("message" if status is Status.CANCELLED else "code", "")
+        self._jobs.event(job_id, status, "service", str(said))
         self._runs.ended(job_id, status, error)
         self._chains.ended(job_id)
         return True

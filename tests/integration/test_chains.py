@@ -92,6 +92,13 @@ def test_jobs_stand_anywhere_among_the_arguments(shared: JobManager) -> None:
     assert shared.map(add, [one, one, 5]).result(timeout=60) == [1, 1, 5]
 
 
+def test_a_handler_is_given_results_by_name(shared: JobManager) -> None:
+    shared.register_handler("adder", add)
+    first = shared.submit(add, (1, 2))
+    job = shared.enqueue("adder", {"a": first, "b": 10}, condition=small)
+    assert job.result(timeout=60) == 13
+
+
 def test_several_results_that_are_large_together(shared: JobManager) -> None:
     parts = [shared.submit(str.__mul__, (letter, 60_000)) for letter in "abcd"]
     assert shared.submit("".join, (parts,)).result(timeout=60) == "".join(c * 60_000 for c in "abcd")

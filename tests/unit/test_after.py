@@ -201,6 +201,16 @@ def test_handlers_and_schedules_take_no_parents(manager: JobManager) -> None:
     assert not manager.schedules()
 
 
+def test_prices_are_no_job(manager: JobManager) -> None:
+    class Hold(jobnb.Strategy):
+        def positions(self, bars: Any) -> Any:
+            return bars.close > 0
+
+    job: Any = manager.submit(nothing)
+    with pytest.raises(jobnb.JobnbError, match=r"not Job. Take its result: job.result\(\)"):
+        manager.backtest(Hold, job)
+
+
 # Chains
 
 

@@ -199,8 +199,12 @@ def test_a_result_stays_as_long_as_a_child_needs_it(store: Store, lease: Lease, 
     finish(store, lease, slow, Status.COMPLETED)
     given = store.chains.given(job)
     assert [(each.place, each.parts) for each in given] == [(0, [b"r"]), (1, [b"r"])]
-    finish(store, lease, job, Status.COMPLETED)
+    finish(store, lease, job, Status.FAILED)
     clock.pass_(10)
+    # Of a dead letter everything is kept that a retry needs.
+    store.jobs.forget(before=from_us(clock()), status=["completed"])
+    assert store.jobs.get(first) is not None
+    store.dead_letters.purge([job])
     store.jobs.forget(before=from_us(clock()), status=["completed"])
     assert store.jobs.get(first) is None
     assert store.database.row("SELECT count(*) FROM parents WHERE job = ?", (job,)) == (0,)
