@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from jobnb.api import panel as panel
     from jobnb.api import parallel as parallel
     from jobnb.api import purge as purge
+    from jobnb.api import run_notebook as run_notebook
     from jobnb.api import schedule as schedule
     from jobnb.api import schedules as schedules
     from jobnb.api import stats as stats
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from jobnb.option import Hooks as Hooks
     from jobnb.queueing import queue as queue
     from jobnb.queueing import queues as queues
+    from jobnb.recipe import deferred as deferred
     from jobnb.research.adapters.optimizer import StrategyOptimizer as StrategyOptimizer
     from jobnb.research.bars import Bars as Bars
     from jobnb.research.cross_validation import CombinatorialPurgedCV as CombinatorialPurgedCV
@@ -106,6 +108,7 @@ _HOMES = {
         "panel",
         "parallel",
         "purge",
+        "run_notebook",
         "stats",
         "step",
         "submit",
@@ -118,6 +121,7 @@ _HOMES = {
     "jobnb.notifying": ("notices", "notify"),
     "jobnb.option": ("Hooks",),
     "jobnb.queueing": ("queue", "queues"),
+    "jobnb.recipe": ("deferred",),
     "jobnb.research.adapters.optimizer": ("StrategyOptimizer",),
     "jobnb.research.bars": ("Bars",),
     "jobnb.research.cross_validation": ("CombinatorialPurgedCV", "PurgedKFold"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jobnb.figures import Figures
     from jobnb.filters import Filter
     from jobnb.notebook.panel import Panel
+    from jobnb.recipe import Recipe
     from jobnb.research.folds import SplitsRows
     from jobnb.research.goal import Objective
     from jobnb.research.instruments import Prices
@@ -123,6 +124,18 @@ class Submitter:
             cv=cv,
             **engine,
         )
+
+    def run_notebook(
+        self,
+        path: str | os.PathLike[str],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        to: str | os.PathLike[str] | None = None,
+    ) -> Job:
+        """Run a notebook as a job; see `jobnb.run_notebook`."""
+        from jobnb import paper
+
+        return paper.run_notebook(get_job_manager(), path, parameters, self.options, to=to)
 
     def extract(
         self,
@@ -242,7 +255,8 @@ def options(**said: Any) -> Submitter:
     Returns
     -------
     Submitter
-        With ``submit``, ``chain``, ``step``, ``map``, ``parallel``, ``backtest``, ``optimize`` and ``extract``.
+        With ``submit``, ``chain``, ``step``, ``map``, ``parallel``, ``backtest``, ``optimize``, ``extract`` and
+        ``run_notebook``.
 
     Examples
     --------
@@ -527,6 +541,37 @@ def extract(
     )
 
 
+def run_notebook(
+    path: str | os.PathLike[str],
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    to: str | os.PathLike[str] | None = None,
+) -> Job:
+    """Run a notebook from top to bottom as one job, in a kernel of its own; needs the extra ``notebooks``.
+
+    Parameters
+    ----------
+    path : path
+        It is read now. Cells run in the present working directory.
+    parameters : mapping, optional
+        Numbers, texts, dates, and lists and dicts of them. They are set in a cell after the one with the tag
+        ``parameters``, which holds the defaults, or at the top.
+    to : path, optional
+        Where it is written as it came out, for example ``"out/{name}-{fire_at:%Y-%m-%d}.ipynb"``. It is kept with the
+        job in any case: ``job.artifacts``.
+
+    Returns
+    -------
+    Job
+        Its result is a `jobnb.paper.NotebookRun`. A cell that raises fails the job; the notebook is kept all the same.
+
+    Notes
+    -----
+    The card says which cell runs. In a run of a schedule ``fire_at`` is set as well, the moment that the run is for.
+    """
+    return Submitter(options=Options()).run_notebook(path, parameters, to=to)
+
+
 def jobs(
     status: str | Sequence[str] | None = None, kind: str | None = None, tag: str | None = None, limit: int = 50
 ) -> builtins.list[Job]:
@@ -573,7 +618,7 @@ def on(names: str | Iterable[str], fn: Callable[[Job, Event], object]) -> Callab
 
 def schedule(
     name: str,
-    target: Callable[..., Any] | Job | str,
+    target: Callable[..., Any] | Job | str | Recipe,
     when: Trigger | str | float | timedelta | datetime,
     *,
     args: Sequence[Any] = (),
@@ -593,8 +638,11 @@ def schedule(
     Parameters
     ----------
     name : str
-    target : callable, Job or str
-        A function, a job whose work is done again with the data that it had, or the name of a handler (as it is now).
+    target : callable, Job, str or recipe
+        A function, a job whose work is done again with the data that it had, the name of a handler (as it is now), or
+        any other job as a recipe: ``jobnb.deferred.backtest(SmaCross, latest, report="{fire_at:%Y-%m-%d}.html")``,
+        where prices may be a function that every run calls anew; ``jobnb.deferred.optimize``, ``extract``,
+        ``run_notebook``.
     when : str, float, timedelta, datetime or trigger
         ``"15m"``, cron such as ``"0 8 * * 1-5"``, a moment for once, or ``jobnb.market("XNYS").close("-10m")``.
     args, kwargs

@@ -384,7 +384,11 @@ class JobManager(Connection, Coroutines, Timetable, Handling, Chaining, Queueing
         options, blobs = Options(seed=old.snapshot.get("seed")), self.store.jobs.blobs(old.id)
         new = submission.new_job(self.store, self._cluster, work, kind, options, name=name, params=params, blobs=blobs)
         # The surroundings of the search are those in which its work can be unpickled.
-        return self._hand_in(replace(new, snapshot=old.snapshot))
+        new = replace(new, snapshot=old.snapshot, fire_at=old.fire_at)
+        if old.options.get("given"):
+            # It runs on what the search was given.
+            new = replace(new, parents=after.again(self.store, old, options), options={**new.options, "given": True})
+        return self._hand_in(new)
 
     # Looking
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from jobnb.filters import Filter
     from jobnb.manager import JobManager
+    from jobnb.recipe import Jobs, Recipe
     from jobnb.triggers.condition import Condition
     from jobnb.triggers.trigger import Trigger
 
@@ -191,7 +192,7 @@ class Timetable:
     def schedule(
         self,
         name: str,
-        target: Callable[..., Any] | Job | str,
+        target: Callable[..., Any] | Job | str | Recipe,
         when: Trigger | str | float | timedelta | datetime,
         *,
         args: Sequence[Any] = (),
@@ -216,17 +217,20 @@ class Timetable:
         if following is None:
             raise UsageProblem(f"{trigger.text} does not come any more; it is {now:%Y-%m-%d %H:%M} UTC.")
         # Every run of it does the same work: the policy counts from each tick, not from now.
-        new = self._work_of(target, args, kwargs or {}, options, name)
-        if new.parents:
+        options = options if options.name else options.merge(name=name)
+        made = self._jobs_of(target, args, kwargs or {}, options, tz)
+        rows = list(made.rows)
+        if rows[0].parents:
             raise UsageProblem(
                 f"the runs of schedule {name!r} would wait for other jobs, or take their results. Give them the value: "
                 "job.result()."
             )
         if asked:
-            new = filters.guarded(manager.store, manager.cluster, new, only_asked, skip_asked, tz)
+            rows[0] = filters.guarded(manager.store, manager.cluster, rows[0], only_asked, skip_asked, tz)
         manager.store.schedules.put(
-            name, new, trigger=trigger.to_json(), policy=policy.to_json(), next_at=following, decided_at=now
-        )
+            name, rows, place=made.place, trigger=trigger.to_json(), policy=policy.to_json(), next_at=following,
+            decided_at=now,
+        )  # fmt: skip
         manager.ensure_service()
         return Schedule(name, manager)
 
@@ -247,16 +251,26 @@ class Timetable:
         _ = found.record
         return found
 
-    def _work_of(
+    def _jobs_of(
         self,
-        target: Callable[..., Any] | Job | str,
+        target: Callable[..., Any] | Job | str | Recipe,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         options: Options,
-        name: str,
+        tz: str,
+    ) -> Jobs:
+        from jobnb.recipe import Jobs, Recipe
+
+        if isinstance(target, Recipe):
+            if args or kwargs:
+                raise UsageProblem("a recipe has its arguments already: args and kwargs go with a function.")
+            return target.jobs(self._all, options, tz)
+        return Jobs(rows=[self._work_of(target, args, kwargs, options)])
+
+    def _work_of(
+        self, target: Callable[..., Any] | Job | str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
     ) -> NewJob:
         manager = self._all
-        options = options if options.name else options.merge(name=name)
         if isinstance(target, str):
             if args:
                 raise UsageProblem("a handler takes its arguments by name: kwargs={…}.")
@@ -268,13 +282,15 @@ class Timetable:
             changes = {k: getattr(options, k) for k in OPTION_NAMES if getattr(options, k) != getattr(Options(), k)}
             return submission.again(manager.store, manager.cluster, target.record, changes)
         if not callable(target):
-            raise UsageProblem(f"{target!r} is no function, job or handler. Write schedule(name, f, when), not f().")
+            raise UsageProblem(
+                f"{target!r} is no function, job, handler or jobnb.deferred.…. Write schedule(name, f, when), not f()."
+            )
         from jobnb.work import CallWork
 
         work = CallWork(fn=target, args=tuple(args), kwargs=dict(kwargs))
         return submission.new_job(
             manager.store, manager.cluster, work, "job", options,
-            name=name, params=shown(args, kwargs), source=target,
+            name=options.name, params=shown(args, kwargs), source=target,
         )  # fmt: skip
 
 

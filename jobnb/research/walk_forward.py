@@ -186,6 +186,18 @@ def _length(value: object, what: str) -> Length:
     raise UsageProblem(f"{what} must be a number of bars or a duration such as '3y' or '6M', not {value!r}")
 
 
+def offset_of(text: str, what: str) -> pd.DateOffset:
+    """Return a length such as ``3y`` or ``6M`` by the calendar.
+
+    Raises
+    ------
+    UsageProblem
+        ``USAGE_ERROR``: it is none.
+    """
+    _parsed(text, what)
+    return _offset(text)
+
+
 def _parsed(text: str, what: str) -> dict[str, int]:
     found = re.findall(r"(\d+)\s*([A-Za-z]+)", text)
     if not found or re.sub(r"(\d+)\s*([A-Za-z]+)", "", text).strip():

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -237,6 +237,10 @@ class JobContext:
                 "kept with a job. Write it to a folder of yours and save its path."
             )
         self._send({"k": "artifact", "name": name, "data": data})
+
+    def leave(self, carried: Sequence[bytes]) -> None:
+        """Have this be what finished parts left for later ones (a work that does a whole job calls this)."""
+        self._carried = tuple(carried)
 
     def client(self) -> JobClient:
         """Connect to the cluster that runs this job; see `jobnb.worker.context.client`."""
