@@ -49,15 +49,17 @@ class Step:
         UsageProblem
             It is something else.
         """
-        if isinstance(said, Step):
-            return said
-        if callable(said):
-            return cls(fn=said)
-        if isinstance(said, tuple) and said and callable(said[0]) and len(said) <= 3:
-            args = next((e for e in said[1:] if isinstance(e, list | tuple)), ())
-            kwargs = next((e for e in said[1:] if isinstance(e, Mapping)), {})
-            if len(said) - 1 == bool(args or () in said[1:] or [] in said[1:]) + isinstance(said[-1], Mapping):
-                return cls(fn=said[0], args=tuple(args), kwargs=dict(kwargs))
+        match said:
+            case Step():
+                return said
+            case (fn, [*args], {**kwargs}) if callable(fn):
+                return cls(fn=fn, args=tuple(args), kwargs={str(name): value for name, value in kwargs.items()})
+            case (fn, [*args]) if callable(fn):
+                return cls(fn=fn, args=tuple(args))
+            case (fn, {**kwargs}) if callable(fn):
+                return cls(fn=fn, kwargs={str(name): value for name, value in kwargs.items()})
+            case (fn,) | fn if callable(fn):
+                return cls(fn=fn)
         raise UsageProblem(f"{said!r} is no step of a chain. {_HOW}")
 
     def check(self, before: Step | None) -> None:

@@ -55,8 +55,10 @@ def parted(work: W, place: Callable[[Job], int]) -> W:
     left = [LOOKED_AT]
     changed = {}
     for field in dataclasses.fields(work):
-        held = getattr(work, field.name) if field.name in _FIELDS else None
-        marked = _marked(held, place, left)
+        held = getattr(work, field.name)
+        # Hooks are around the work that has the arguments.
+        around = field.name == "work"
+        marked = parted(held, place) if around else _marked(held, place, left) if field.name in _FIELDS else held
         if marked is not held:
             changed[field.name] = marked
     made: Any = dataclasses.replace(work, **changed) if changed else work

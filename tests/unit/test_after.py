@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,18 @@ def test_parents_in_the_order_in_which_they_are_said(manager: JobManager) -> Non
     assert links(manager, tolerant) == [(b.id, "failure", False), (a.id, "any", True)]
     asked = manager.submit(one, options=said(after=[a, b], condition=even))
     assert links(manager, asked) == [(a.id, "success", True), (b.id, "success", True)]
+
+
+def test_hooks_are_in_nobodys_way(manager: JobManager) -> None:
+    first = manager.submit(nothing)
+    job = manager.submit(one, (first,), options=said(hooks=jobnb.Hooks(before=print), condition=even))
+    assert links(manager, job) == [(first.id, "success", True)]
+    handover.use(handover.pack([Given(place=0, plan={"type": "single"}, parts=[pickle.dumps(4)])]))
+    made = pickle.loads(manager.store.payloads.get(job.record.payload))
+    handover.use(b"")
+    assert isinstance(made, Conditional)
+    assert isinstance(made.work, work.Hooked)
+    assert made.work.work == CallWork(fn=one, args=(4,))
 
 
 def test_every_kind_of_job_can_wait(manager: JobManager) -> None:
