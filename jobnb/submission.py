@@ -70,9 +70,9 @@ def new_job(
     from jobnb.work import Hooked
 
     data = _data(work)
-    module = sys.modules.get(getattr(source, "__module__", None) or "")
     # Where the workers do not see the submitter's files, the function's own module travels along.
-    far = cluster != EMBEDDED and packing.is_local(module)
+    named = {getattr(fn, "__module__", None) or "": None for fn in (source, options.condition) if cluster != EMBEDDED}
+    far = [module for name in named if packing.is_local(module := sys.modules.get(name)) and module is not None]
     if options.hooks is not None:
         hooks = options.hooks
         work = Hooked(work, before=hooks.before, after=hooks.after, on_error=hooks.on_error)
@@ -82,7 +82,7 @@ def new_job(
     packed = packing.pack(
         sources.WithSources(work=work, sources=cells) if cells else work,
         store.blobs.put,
-        by_value=[module] if far and module else (),
+        by_value=far,
     )
     payload = store.payloads.prepare(packed.payload)
     return NewJob(

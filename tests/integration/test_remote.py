@@ -13,6 +13,7 @@ from service_kit import alive, processes_of, until
 
 from jobnb import JobCancelled, JobManager, Status
 from jobnb.errors import ClusterUnreachable, VersionMismatch
+from jobnb.option import Options
 from jobnb.service import cluster as clusters
 
 ROOT = str(Path(__file__).parents[2])
@@ -83,12 +84,15 @@ def slots(manager: JobManager) -> int:
 def test_a_local_module_travels_along(far: JobManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "mine_far_away.py").write_text(
-        "K = 7\ndef helper(x):\n    return x * K\ndef f(x):\n    return helper(x)\n"
+        "K = 7\ndef helper(x):\n    return x * K\ndef f(x):\n    return helper(x)\ndef odd(x):\n    return x % 2 == 1\n"
     )
     import mine_far_away  # type: ignore[import-not-found]
 
     assert far.submit(mine_far_away.f, (6,)).result(timeout=30) == 42
     assert far.map(mine_far_away.f, [1, 2, 3]).result(timeout=30) == [7, 14, 21]
+    first = far.submit(mine_far_away.f, (3,))
+    asked = far.submit(kit.add, (first,), options=Options().merge(condition=mine_far_away.odd))
+    assert asked.result(timeout=30) == 21
 
 
 def test_nothing_is_read_from_the_home(far: JobManager) -> None:
