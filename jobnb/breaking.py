@@ -88,6 +88,11 @@ class _Ticket:
     rule: Rule
 
 
+#: The blocks that this thread or coroutine is in, the innermost last. One for all handles: a context never forgets a
+#: variable that was once set in it.
+_blocks: ContextVar[tuple[tuple[object, _Ticket], ...]] = ContextVar("jobnb_blocks", default=())
+
+
 class Breaker(desk.Asker):
     """A circuit breaker, shared by everybody who names it; made by `jobnb.breaker`, found by `jobnb.breakers`.
 
@@ -111,7 +116,6 @@ class Breaker(desk.Asker):
         self._said = checked(said or {})
         self._fallback = fallback
         self.last: Reply[Any] | None = None
-        self._open: ContextVar[tuple[_Ticket, ...]] = ContextVar("jobnb_breaker", default=())
         if self._said and desk.here() is None:
             # In a job it goes along with the first question.
             self._tell("rule", rule=self._plain)
@@ -122,7 +126,6 @@ class Breaker(desk.Asker):
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         super().__init__(state["name"], None)
         self._said, self._fallback, self.last = state["said"], state["fallback"], None
-        self._open = ContextVar("jobnb_breaker", default=())
 
     @property
     def _keeps(self) -> bool:
@@ -208,20 +211,25 @@ class Breaker(desk.Asker):
 
     def __enter__(self) -> Self:
         self._no_fallback()
-        self._open.set((*self._open.get(), self._begin()))
+        self._entered(self._begin())
         return self
+
+    def _entered(self, ticket: _Ticket) -> None:
+        _blocks.set((*_blocks.get(), (self, ticket)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        *before, ticket = self._open.get()
-        self._open.set(tuple(before))
-        self._end(ticket, error)
+        blocks = list(_blocks.get())
+        mine = [at for at, (handle, _) in enumerate(blocks) if handle is self]
+        if mine:
+            _, ticket = blocks.pop(mine[-1])
+            _blocks.set(tuple(blocks))
+            self._end(ticket, error)
 
     async def __aenter__(self) -> Self:
         self._no_fallback()
-        ticket = await asyncio.to_thread(self._begin)
-        self._open.set((*self._open.get(), ticket))
+        self._entered(await asyncio.to_thread(self._begin))
         return self
 
     async def __aexit__(

@@ -351,3 +351,33 @@ def test_a_process_that_a_job_has_started_cannot_ask(manager: JobManager, monkey
     for look in (jobnb.breakers, jobnb.rate_limits, lambda: manager.breaker("yahoo").record):
         with pytest.raises(UsageProblem, match="a job has no store"):
             look()
+
+
+def test_blocks_of_two_coroutines_and_two_threads_of_one_handle(manager: JobManager) -> None:
+    breaker = manager.breaker("yahoo", failures=9)
+
+    async def block(error: Exception | None, first: asyncio.Event, then: asyncio.Event) -> None:
+        async with breaker:
+            first.set()
+            await then.wait()
+            if error is not None:
+                raise error
+
+    async def both() -> None:
+        one, two = asyncio.Event(), asyncio.Event()
+        done = await asyncio.gather(
+            block(ConnectionError("down"), one, two), block(None, two, one), return_exceptions=True
+        )
+        assert [type(each) for each in done] == [ConnectionError, type(None)]
+
+    asyncio.run(both())
+    assert (breaker.record.succeeded, breaker.record.failed) == (1, 1)
+
+
+def test_blocks_leave_nothing_behind(manager: JobManager) -> None:
+    from jobnb.breaking import _blocks
+
+    for _ in range(10):
+        with manager.breaker("yahoo"), manager.breaker("kraken"):
+            assert len(_blocks.get()) == 2
+    assert _blocks.get() == ()
