@@ -75,7 +75,7 @@ def _option_words(
     flags = [f.name for f in command.flags if f.many or f.name not in said]
     if fragment.startswith("-"):
         return flags
-    if command.settings:
+    if command.settings and command.name != "notebook":
         if subject and subject != fragment:
             given = {w.partition("=")[0] for w in said}
             return [*(f"{p}=" for p in _settings(space, subject) if p not in given), *flags]

@@ -97,6 +97,8 @@ _QUEUE = (
     Flag(name="--deadline", help="the same: ended after this long, waiting included"),
     Flag(name="--tag", many=True, help="the same: a word to find the job by; may be repeated"),
 )
+#: The commands that make a job, also again and again: after the dashes of ``%job schedule``.
+SUBMITTING = ("backtest", "optimize", "extract", "notebook", "submit")
 #: What may follow ``%job queue NAME``.
 QUEUE_WORDS = ("pause", "resume", "drain", "remove")
 _TIMEOUT = Flag(name="--timeout", help="stop waiting after this long; the job goes on")
@@ -150,6 +152,14 @@ COMMANDS: Mapping[str, Command] = {
             least=1, most=1, settings=True,
         ),
         Command(name="submit", usage="f(x, y=2) [-o NAME]", help="run any function", flags=(*_JOB, _OUT), most=None),
+        Command(
+            name="notebook",
+            usage="FILE.ipynb [name=value …] [--to FILE.ipynb] [-o NAME]",
+            help="run a notebook from top to bottom, with parameters",
+            settings=True,
+            flags=(Flag(name="--to", help="where it is written as it came out"), *_JOB, _OUT),
+            least=1, most=1,
+        ),
         Command(
             name="extract",
             usage="SYMBOL … --start 2020-01-01 [--end DAY] [--interval 1d] [--source NAME] [--to PATH] [-o NAME]",
@@ -206,12 +216,12 @@ COMMANDS: Mapping[str, Command] = {
             flags=(Flag(name="--limit", help="how many jobs; 20 by default"),),
         ),
         Command(
-            name="schedule", usage='NAME "0 8 * * 1-5" [--tz ZONE] [--market XNYS] -- f(x, y=2)',
-            help="run a function again and again", least=2, most=2,
+            name="schedule", usage='NAME "0 8 * * 1-5" [--tz ZONE] [--market XNYS] -- f(x, y=2) | backtest … | …',
+            help="run a job again and again", least=2, most=2,
             flags=(
                 Flag(name="--tz", help="time zone of the times; UTC by default"),
                 Flag(name="--market", help="an exchange: only on its trading days"),
-                Flag(name="--only", help="weekdays, mon,wed, or an exchange: while it trades"),
+                Flag(name="--only", help="weekdays, mon,wed, an exchange (while it trades), or @function"),
                 Flag(name="--skip", help="the same, left out"),
                 Flag(name="--missed", help="ticks while no service ran: coalesce, all, skip"),
                 Flag(name="--catch-up", help="a tick older than this is missed"),
@@ -219,6 +229,7 @@ COMMANDS: Mapping[str, Command] = {
                 Flag(name="--jitter", help="runs start later than their tick by up to this"),
                 Flag(name="--max-runs", help="over after so many runs"),
                 Flag(name="--pause-after", help="paused after so many failures in a row"),
+                Flag(name="--report", help="where each run's tear sheet goes: sheets/{fire_at:%Y-%m-%d}.html"),
                 *_JOB,
             ),
         ),
@@ -254,8 +265,10 @@ class Parsed:
     words: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str | bool | tuple[str, ...]] = field(default_factory=dict)
-    #: ``submit`` only: the call, as it was typed.
+    #: ``submit`` and ``schedule`` only: the call, as it was typed.
     call: str = ""
+    #: ``schedule`` only: the command that makes its jobs, where it is no call.
+    inner: Parsed | None = None
 
     def text(self, key: str) -> str | None:
         """Return the value of an option, or None."""
@@ -295,7 +308,12 @@ def parse(line: str) -> Parsed:
         when, dashes, call = rest.partition(" -- ")
         if not dashes or not call.strip():
             raise UsageProblem(f"after -- say what is to run: %job schedule {command.usage}")
-        return replace(_parse_words(command, _split(when)), call=call.strip())
+        parsed, word = _parse_words(command, _split(when)), call.split()[0]
+        if word in SUBMITTING:
+            return replace(parsed, inner=parse(call))
+        if word in COMMANDS:
+            raise UsageProblem(f"%job {word} makes no job; after -- stands f(x), or one of {', '.join(SUBMITTING)}.")
+        return replace(parsed, call=call.strip())
     return _parse_words(command, _split(rest))
 
 
@@ -348,6 +366,7 @@ def _parse_words(command: Command, words: Sequence[str]) -> Parsed:
             rest.append(word)
     if len(rest) < command.least:
         what = "a strategy" if command.settings else "a symbol" if command.name == "extract" else "a name"
+        what = "a file" if command.name == "notebook" else what
         what += " and a time" if command.name == "schedule" else ""
         raise UsageProblem(f"%job {command.name} needs {what}: %job {command.name} {command.usage}")
     if command.most is not None and len(rest) > command.most:

@@ -21,13 +21,10 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from jobnb.manager import JobManager
+    from jobnb.notebook.schedule_line import Drafting
     from jobnb.option import Options
 
 _PLAIN = frozenset({UsageProblem.code, UnknownName.code})
-#: What ``%job schedule`` hands on as it is.
-_SCHEDULE = (
-    "tz", "only", "skip", "missed", "catch_up", "overlap", "jitter", "max_runs", "pause_after",
-)  # fmt: skip
 #: The variable that always holds the last job.
 LAST = "_job"
 
@@ -35,6 +32,9 @@ LAST = "_job"
 @magics_class
 class JobMagics(Magics):
     """The magic and what it knows of the notebook."""
+
+    #: Set while a command describes the jobs of a schedule.
+    _drafting: Drafting | None = None
 
     @no_var_expand  # braces and dollars belong to the user's Python
     @line_cell_magic
@@ -45,6 +45,7 @@ class JobMagics(Magics):
         %job optimize SmaCross --data prices fast=5:50 slow=10:200:2 --objective sharpe_ratio
         %job submit my_function(a, b=2) --priority high --timeout 60
         %job extract AAPL MSFT --start 2015-01-01 --to prices/
+        %job notebook report.ipynb symbol=AAPL --to out.ipynb
         %%job --name load -o prices          the cell runs as a job, its results come back
 
         %job list --status running           %job logs ID --tail 20
@@ -56,6 +57,7 @@ class JobMagics(Magics):
         %job dlq                             %job connect tcp://host:8786
         %job dlq retry ID                    %job dlq purge ID
         %job schedule NAME "0 8 * * 1-5" --tz America/New_York --market XNYS -- f(x)
+        %job schedule NAME 1h --only @quiet -- backtest SmaCross --data latest fast=10
         %job notices                         who is told of what: jobnb.notify("slack://…", on="failed")
         %job schedules                       %job pause | resume | run | unschedule NAME
         %job queue NAME --max-concurrent 2   %job queue NAME pause | resume | drain | remove
@@ -85,6 +87,9 @@ class JobMagics(Magics):
         or any, --on-parent-failure run, --condition @enough. A job among the arguments, `%job submit g(job_a, 2)`, is
         waited for and replaced by its result.
 
+        What is scheduled: a call, or backtest, optimize, extract, notebook, submit as above; --data may then name a
+        function, which each run calls for its prices, and --report sheets/{fire_at:%Y-%m-%d}.html keeps tear sheets.
+
         The variables a %%job cell reads are taken by value. Those named by -o are set when the job has completed;
         after `%job wait` they surely are.
         """
@@ -111,7 +116,7 @@ class JobMagics(Magics):
     def _backtest(self, said: grammar.Parsed) -> Job:
         space = self._space
         strategy = namespace.strategy(space, said.words[0])
-        data = namespace.prices(space, said.text("data"), "backtest")
+        data = namespace.prices(space, said.text("data"), "backtest", late=self._drafting is not None)
         _known_settings(strategy, said)
         params: dict[str, Any] = {
             name: namespace.setting(space, name, grammar.value(text, name)) for name, text in said.settings.items()
@@ -130,7 +135,7 @@ class JobMagics(Magics):
 
         space = self._space
         strategy = namespace.strategy(space, said.words[0])
-        data = namespace.prices(space, said.text("data"), "optimize")
+        data = namespace.prices(space, said.text("data"), "optimize", late=self._drafting is not None)
         _known_settings(strategy, said)
         search: dict[str, Any] = {}
         engine: dict[str, Any] = {}
@@ -184,6 +189,18 @@ class JobMagics(Magics):
         more |= {k: bool(said.flags.get(k)) for k in ("refresh", "overwrite")}
         options, out = self._options(said), self._out(said)
         return self._made(self._manager.extract(symbols, options, start=start, **more), out)
+
+    def _notebook(self, said: grammar.Parsed) -> Job:
+        from jobnb import paper
+
+        given = {
+            name: namespace.setting(self._space, name, grammar.value(text, name))
+            for name, text in said.settings.items()
+        }
+        options, out = self._options(said), self._out(said)
+        tz = self._drafting.manager.tz if self._drafting is not None else "UTC"
+        job = paper.run_notebook(self._manager, said.words[0], given, options, to=said.text("to"), tz=tz)
+        return self._made(job, out)
 
     def _submit(self, said: grammar.Parsed) -> Job:
         fn, args, kwargs = namespace.evaluate(self._space, said.call)
@@ -351,19 +368,29 @@ class JobMagics(Magics):
         return panel.panel(self._manager, limit)
 
     def _schedule(self, said: grammar.Parsed) -> object:
-        name, when = said.words
-        fn, args, kwargs = namespace.evaluate(self._space, said.call)
-        more: dict[str, Any] = {key: said.flags[key] for key in _SCHEDULE if key in said.flags}
-        for key in ("max_runs", "pause_after"):
-            if key in more:
-                more[key] = grammar.count(str(more[key]), f"--{key.replace('_', '-')}")
-        market = said.text("market")
-        if market is not None:
-            from jobnb.triggers.market import Market
+        from jobnb.notebook import schedule_line
 
-            more["only"] = [*([more["only"]] if "only" in more else []), Market(market).days]
-        more |= self._said(said)
-        return self._manager.schedule(name, fn, when, args=args, kwargs=kwargs, **more)
+        name, when = said.words
+        more = {**schedule_line.settings(self._space, said), **self._said(said)}
+        if said.inner is not None:
+            more |= self._said(said.inner)
+        if "name" in more:
+            raise UsageProblem(f"--name is not for a schedule: its jobs are called {name}, as it is.")
+        if said.inner is None:
+            fn, args, kwargs = namespace.evaluate(self._space, said.call)
+            if said.text("report") is not None:
+                raise UsageProblem("--report is of backtest and optimize; a function writes what it likes.")
+            return self._manager.schedule(name, fn, when, args=args, kwargs=kwargs, **more)
+        recipe = schedule_line.recipe(said.inner, said.text("report"), self._draft)
+        return self._manager.schedule(name, recipe, when, **more)
+
+    def _draft(self, inner: grammar.Parsed, drafting: Drafting) -> object:
+        """Do a command that makes a job with a manager that only describes it."""
+        self._drafting = drafting
+        try:
+            return getattr(self, f"_{inner.command}")(inner)
+        finally:
+            self._drafting = None
 
     def _schedules(self, said: grammar.Parsed) -> object:
         return self._manager.schedules()
@@ -428,12 +455,12 @@ class JobMagics(Magics):
     def _manager(self) -> JobManager:
         from jobnb.manager import get_job_manager
 
-        return get_job_manager()
+        return get_job_manager() if self._drafting is None else self._drafting.manager
 
     def _options(self, said: grammar.Parsed) -> Options:
         from jobnb.option import Options
 
-        return Options().merge(**self._said(said))
+        return Options().merge(**self._said(said)) if self._drafting is None else self._drafting.options
 
     def _said(self, said: grammar.Parsed) -> dict[str, Any]:
         """Return the options of a job, with the variables that they name looked up."""
@@ -464,6 +491,8 @@ class JobMagics(Magics):
     def _made(self, job: Job, out: tuple[str, ...]) -> Job:
         from jobnb.notebook import cards
 
+        if self._drafting is not None:
+            return job
         self._space[LAST] = job
         for name in out:
             self._space[name] = job

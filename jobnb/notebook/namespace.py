@@ -106,8 +106,8 @@ def _class_name(name: str) -> str:
     return name if name.isidentifier() else "MyStrategy"
 
 
-def prices(namespace: Namespace, name: str | None, command: str) -> object:
-    """Return the data of that name.
+def prices(namespace: Namespace, name: str | None, command: str, *, late: bool = False) -> object:
+    """Return the data of that name; ``late``: a function that will fetch them does as well.
 
     Raises
     ------
@@ -122,6 +122,8 @@ def prices(namespace: Namespace, name: str | None, command: str) -> object:
         found = dotted(namespace, name)
     except KeyError:
         raise unknown("data", name, known) from None
+    if late and callable(found) and not isinstance(found, type):
+        return found
     if callable(found) or isinstance(found, (str, int, float, type(None))):
         here = f" Data frames here: {', '.join(known)}." if known else ""
         raise UsageProblem(f"--data {name} is {_a(found)}, not a data frame.{here}")
