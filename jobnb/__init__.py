@@ -75,6 +75,9 @@ if TYPE_CHECKING:
     from jobnb.retry import GiveUp as GiveUp
     from jobnb.retry import Retry as Retry
     from jobnb.retry import RetryLater as RetryLater
+    from jobnb.roster import ScheduleType as ScheduleType
+    from jobnb.roster import configure_schedules as configure_schedules
+    from jobnb.roster import job_scheduler as job_scheduler
     from jobnb.worker.context import JobContext as JobContext
     from jobnb.worker.context import current as current
     from jobnb.worker.context import progress as progress
@@ -131,6 +134,7 @@ _HOMES = {
     "jobnb.research.strategy": ("Strategy",),
     "jobnb.research.walk_forward": ("WalkForward",),
     "jobnb.retry": ("GiveUp", "Retry", "RetryLater"),
+    "jobnb.roster": ("ScheduleType", "configure_schedules", "job_scheduler"),
     "jobnb.worker.context": ("JobContext", "current", "progress", "track"),
 }
 #: Public names that are modules.

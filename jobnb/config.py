@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "keep-completed": None,
     "stuck-after": "1h",
     "stop-grace": "10s",
+    "schedules": None,
     "notify": None,
 }
 
@@ -128,6 +129,11 @@ def retry() -> Any:
     """Return the configured default of ``retry``: a number of retries, a mapping of `Retry`'s fields, or None."""
     found = _section().get("retry")
     return {str(k).replace("-", "_"): v for k, v in found.items()} if isinstance(found, dict) else found
+
+
+def schedules() -> Any:
+    """Return the configured schedules: a mapping, empty where there are none; see `jobnb.configure_schedules`."""
+    return _section().get("schedules") or {}
 
 
 def _section() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -149,6 +150,19 @@ class Schedule:
         return f"<Schedule {self.name}: {self.when} · {state} · {record.runs:,} runs>"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A schedule that is understood and not put yet."""
+
+    name: str
+    rows: Sequence[NewJob]
+    place: int
+    trigger: Trigger
+    policy: Policy
+    next_at: datetime
+    decided_at: datetime
+
+
 class Schedules(list[Schedule]):
     """Several schedules; a notebook shows them as a table."""
 
@@ -205,6 +219,28 @@ class Timetable:
         **said: Any,
     ) -> Schedule:
         """Run something again and again; see `jobnb.schedule`."""
+        return self.put_schedule(
+            self.planned(
+                name, target, when, args=args, kwargs=kwargs, tz=tz, only=only, skip=skip, start=start, end=end, **said
+            )
+        )
+
+    def planned(
+        self,
+        name: str,
+        target: Callable[..., Any] | Job | str | Recipe,
+        when: Trigger | str | float | timedelta | datetime,
+        *,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        tz: str = "UTC",
+        only: Condition | str | Filter | Iterable[Condition | str | Filter] = (),
+        skip: Condition | str | Filter | Iterable[Condition | str | Filter] = (),
+        start: datetime | None = None,
+        end: datetime | None = None,
+        **said: Any,
+    ) -> Planned:
+        """Check what is said of a schedule, and return what would be put; nothing is changed."""
         manager = self._all
         if not name or len(name) > _LONGEST_NAME:
             raise UsageProblem(f"a schedule needs a name of 1 to {_LONGEST_NAME} characters, not {name!r}.")
@@ -227,12 +263,25 @@ class Timetable:
             )
         if asked:
             rows[0] = filters.guarded(manager.store, manager.cluster, rows[0], only_asked, skip_asked, tz)
+        return Planned(
+            name=name, rows=rows, place=made.place, trigger=trigger, policy=policy, next_at=following, decided_at=now
+        )
+
+    def put_schedule(self, planned: Planned, *, keep: bool = False) -> Schedule:
+        """Make or change a schedule; ``keep``: one that is the same already stays as it is."""
+        manager = self._all
         manager.store.schedules.put(
-            name, rows, place=made.place, trigger=trigger.to_json(), policy=policy.to_json(), next_at=following,
-            decided_at=now,
-        )  # fmt: skip
+            planned.name,
+            planned.rows,
+            place=planned.place,
+            trigger=planned.trigger.to_json(),
+            policy=planned.policy.to_json(),
+            next_at=planned.next_at,
+            decided_at=planned.decided_at,
+            keep=keep,
+        )
         manager.ensure_service()
-        return Schedule(name, manager)
+        return Schedule(planned.name, manager)
 
     def schedules(self) -> Schedules:
         """Return all schedules of the store, by name."""

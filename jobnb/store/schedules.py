@@ -84,6 +84,25 @@ def template(new: NewJob) -> dict[str, Any]:
     return {**said, "priority": new.priority.value, "tags": list(new.tags)}
 
 
+def _same(
+    known: ScheduleRecord, jobs: Sequence[NewJob], place: int, trigger: Mapping[str, Any], policy: Mapping[str, Any]
+) -> bool:
+    """Compare what matters: the surroundings of the front door and the drawn seed differ each time."""
+    new = jobs[place]
+    wanted = [trigger, policy, new.cluster, new.payload, _lasting(template(new)), _lasting_beside(_beside(jobs, place))]
+    there = [known.trigger, known.policy, known.cluster, known.payload, _lasting(known.job)]
+    return bool(json.loads(json.dumps(wanted)) == [*there, _lasting_beside(known.beside)])
+
+
+def _lasting_beside(beside: Mapping[str, Any]) -> dict[str, Any]:
+    jobs = [{**each, "job": _lasting(each["job"])} for each in beside.get("jobs", ())]
+    return {**beside, "jobs": jobs}
+
+
+def _lasting(job: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in job.items() if k not in ("snapshot", "who")}
+
+
 def _beside(jobs: Sequence[NewJob], place: int) -> dict[str, Any]:
     """Return the jobs of a run but the one at ``place``, JSON-able, and the links of that one."""
     if len(jobs) == 1:
@@ -146,6 +165,7 @@ class Schedules:
         policy: Mapping[str, Any],
         next_at: datetime | None,
         decided_at: datetime,
+        keep: bool = False,
     ) -> bool:
         """Add a schedule, or change the one of that name; return whether it is new. Its history stays.
 
@@ -155,12 +175,16 @@ class Schedules:
             What each run is made of, in order; parents are said by their place.
         place : int
             Which of them is the run itself: the one that its tick names.
+        keep : bool
+            Leave one that is the same already as it is.
         """
         listed = [jobs] if isinstance(jobs, NewJob) else list(jobs)
         new = listed[place]
         with self._db.writing():
             now = self._clock()
-            known = self._db.row("SELECT 1 FROM schedules WHERE name = ?", (name,))
+            known = self.get(name)
+            if keep and known is not None and _same(known, listed, place, trigger, policy):
+                return False
             self._db.rows(
                 "INSERT INTO schedules (name, cluster, trigger, policy, job, payload, blobs, created_at, decided_at, "
                 "next_at, beside) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (name) DO UPDATE "
@@ -195,13 +219,18 @@ class Schedules:
         """Pause a schedule, or let it go on from a moment."""
         with self._db.writing():
             if not enabled:
-                self._db.rows("UPDATE schedules SET enabled = 0, note = 'paused' WHERE name = ?", (name,))
+                self.pause(name, "paused")
                 return
             assert decided_at is not None
             self._db.rows(
                 "UPDATE schedules SET enabled = 1, note = '', failures = 0, decided_at = ?, next_at = ? WHERE name = ?",
                 (to_us(decided_at), None if next_at is None else to_us(next_at), name),
             )
+
+    def disable(self, name: str, why: str) -> None:
+        """Pause a schedule for a reason."""
+        with self._db.writing():
+            self.pause(name, why)
 
     def get(self, name: str) -> ScheduleRecord | None:
         """Return the schedule of a name, or None."""
