@@ -1,7 +1,7 @@
 """Schedules under the names of the seed systems: ``jobnb.job_scheduler`` with its ``register``, and a configuration.
 
 Run by front doors, and thin: all of it is `jobnb.schedule` on handlers. What is registered or configured again as it
-was stays as it is, with its history, its runs, and whatever it missed meanwhile; so both may stand in a start-up script.
+was stays as it is, with its history, its runs, and what it missed meanwhile; so both may stand in a start-up script.
 """
 
 from __future__ import annotations
