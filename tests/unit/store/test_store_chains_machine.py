@@ -107,7 +107,8 @@ class WebOfJobs(RuleBasedStateMachine):
 
     @rule(parents=st.lists(st.tuples(PICK, WANTED), max_size=4), later=st.booleans())
     def submit(self, parents: list[tuple[int, Wanted]], later: bool) -> None:
-        known = list(self.nodes)
+        # One that is gone, and only remembered for a child of it, can be no parent.
+        known = [job for job in self.nodes if self.store.jobs.get(job) is not None]
         chosen = {known[number % len(known)]: wanted for number, wanted in parents} if known else {}
         links = [Link(parent=parent, wanted=wanted, given=True) for parent, wanted in chosen.items()]
         run_at = from_us(self.clock.now + 10**6 * SECOND) if later else None
