@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import logging
 import pickle
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -334,9 +335,12 @@ class Conditional:
 
 def unwrapped(work: Work) -> Work:
     """Return what a work does, without the hooks, the condition and the filters around it."""
-    from jobnb.filters import Filtered
-
-    while isinstance(work, Hooked | Conditional | Filtered):
+    wrappers: tuple[type, ...] = (Hooked, Conditional)
+    # A process that has not loaded it has no work of its kind: a child of a simple call must not load it.
+    filters = sys.modules.get("jobnb.filters")
+    if filters is not None:
+        wrappers = (*wrappers, filters.Filtered)
+    while isinstance(work, wrappers):
         work = work.work
     return work
 

@@ -7,13 +7,14 @@ a future that vanished means that a task was lost, unless the store says that so
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import platform
 import queue
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,23 @@ Message = Ended | Lost | Said
 Inbox = queue.SimpleQueue[Message]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Errand:
+    """A task on its way to the cluster."""
+
+    job: JobRecord
+    task: int
+    span: tuple[int, int]
+    attempt: int
+    #: Seconds after which it ends between two items; None for no limit.
+    budget: float | None = None
+
+    @property
+    def rank(self) -> int:
+        """The rank of its job's priority."""
+        return self.job.priority.rank
+
+
 @dataclass(kw_only=True)
 class Courier:
     """Sends tasks to one cluster and puts what comes back into the inbox."""
@@ -113,30 +131,48 @@ class Courier:
         """Begin to receive what running tasks say."""
         self.cluster.client.subscribe_topic(self.topic, self._on_event)
 
-    def send(self, job: JobRecord, task: int, span: tuple[int, int], attempt: int, budget: float | None) -> None:
-        """Give a task to the cluster; what becomes of it arrives in the inbox."""
-        try:
-            request, payload, data = self._pack(job, task, span, attempt, budget)
-            future = self.cluster.client.submit(
-                run_task,
-                request.pack(),
-                payload,
-                *data,
-                key=_key(job.id, task, attempt),
-                pure=False,
-                retries=0,
-                priority=job.priority.rank,
-            )
-        except JobnbError as error:
-            self.inbox.put(Ended(outcome=_failed(job.id, task, attempt, span[0], error.code, error)))
-            return
-        except Exception as error:  # noqa: BLE001 - Dask raises many kinds when its scheduler or a worker goes away
-            logger.warning("task %s could not be sent: %r", f"{job.id}-{task}", error)
-            self._data.pop(job.id, None)
-            self.inbox.put(Lost(job=job.id, task=task, why=f"it could not be sent: {error!r}", code="CLUSTER_LOST"))
-            return
-        self._follow(future, job.id, task, attempt, span[0])
+    def send(self, errands: Sequence[Errand]) -> None:
+        """Give tasks to the cluster, in this order; what becomes of them arrives in the inbox."""
+        packed: list[tuple[Errand, bytes, Any, list[Any]]] = []
+        for errand in errands:
+            try:
+                request, payload, data = self._pack(errand)
+                packed.append((errand, request.pack(), payload, data))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others go
+                self._unsent(errand, error)
+        # What needs nothing that is on the cluster already goes in one message: one each costs as much as a small job.
+        for (together, rank), group in itertools.groupby(packed, key=lambda each: (_alone(each), each[0].rank)):
+            sent = list(group)
+            for some in [sent] if together else [[each] for each in sent]:
+                try:
+                    futures = self._submit(some, rank)
+                except Exception as error:  # noqa: BLE001 - Dask raises many kinds when a scheduler or worker goes away
+                    for errand, *_ in some:
+                        self._unsent(errand, error)
+                    continue
+                for (errand, *_), future in zip(some, futures, strict=True):
+                    self._follow(future, errand.job.id, errand.task, errand.attempt, errand.span[0])
         self._publish()
+
+    def _submit(self, some: Sequence[tuple[Errand, bytes, Any, list[Any]]], rank: int) -> list[Any]:
+        errands, requests, payloads, data = zip(*some, strict=True)
+        keys = [_key(errand.job.id, errand.task, errand.attempt) for errand in errands]
+        settings = {"pure": False, "retries": 0, "priority": rank}
+        if len(some) == 1:
+            client = self.cluster.client
+            return [client.submit(run_task, requests[0], payloads[0], *data[0], key=keys[0], **settings)]
+        # Without keyword arguments of the function's, which `map` makes tasks of their own with keys of their own.
+        return list(self.cluster.client.map(run_task, requests, payloads, key=keys, **settings))
+
+    def _unsent(self, errand: Errand, error: Exception) -> None:
+        job, task = errand.job.id, errand.task
+        if isinstance(error, JobnbError):
+            failed = _failed(job, task, errand.attempt, errand.span[0], error.code, error)
+            self.inbox.put(Ended(outcome=failed))
+            return
+        logger.warning("task %s could not be sent: %r", f"{job}-{task}", error)
+        self._data.pop(job, None)
+        self.inbox.put(Lost(job=job, task=task, why=f"it could not be sent: {error!r}", code="CLUSTER_LOST"))
 
     def reattach(self, out: Mapping[tuple[str, int], Running]) -> dict[tuple[str, int], str]:
         """Follow those of a former service's tasks that the cluster still has; return their states there.
@@ -245,9 +281,8 @@ class Courier:
             logger.warning("receipt %s cannot be read: %s", path.name, error)
             return None
 
-    def _pack(
-        self, job: JobRecord, task: int, span: tuple[int, int], attempt: int, budget: float | None
-    ) -> tuple[TaskRequest, Any, list[Any]]:
+    def _pack(self, errand: Errand) -> tuple[TaskRequest, Any, list[Any]]:
+        job, task, span, attempt = errand.job, errand.task, errand.span, errand.attempt
         handed = self._handing.of(job.id) if job.options.get("given") else Handed()
         blobs = tuple(dict.fromkeys((*self.store.jobs.blobs(job.id), *handed.blobs)))
         options, snapshot = job.options, job.snapshot
@@ -260,7 +295,7 @@ class Courier:
             name=job.name,
             start=span[0],
             stop=span[1],
-            budget=budget,
+            budget=errand.budget,
             timeout=options.get("timeout"),
             memory_limit=options.get("memory_limit"),
             cancel_grace=float(options.get("cancel_grace") or 0.3),
@@ -368,6 +403,11 @@ class Courier:
                 log=tuple(tuple(line) for line in said.get("log") or ()),
             )
         )
+
+
+def _alone(packed: tuple[Errand, bytes, Any, list[Any]]) -> bool:
+    """Tell whether a packed task needs nothing but what it carries."""
+    return isinstance(packed[2], bytes) and not packed[3]
 
 
 def _key(job: str, task: int, attempt: int) -> str:

@@ -17,7 +17,7 @@ from jobnb.errors import HomeNotWritable, LeaseLost, StoreError
 from jobnb.job import Status, utcnow
 from jobnb.service.choice import Candidate, choose
 from jobnb.service.cluster import Cluster, ClusterLost
-from jobnb.service.courier import Courier, Ended, Inbox, Lost, Message
+from jobnb.service.courier import Courier, Ended, Errand, Inbox, Lost, Message
 from jobnb.service.intake import Intake
 from jobnb.service.lease_keeper import LeaseKeeper
 from jobnb.service.ledger import Ledger
@@ -356,8 +356,12 @@ class Dispatcher:
             for ledger, task, *_ in chosen:
                 ledger.stopped(task)
             raise
-        for ledger, task, span, budget in chosen:
-            self._courier.send(ledger.job, task, span, ledger.running[task].attempt, budget)
+        self._courier.send(
+            [
+                Errand(job=ledger.job, task=task, span=span, attempt=ledger.running[task].attempt, budget=budget)
+                for ledger, task, span, budget in chosen
+            ]
+        )
 
     def _depth(self) -> int:
         """Return how many tasks may be out per place: more than the usual where all are calls known to be short."""

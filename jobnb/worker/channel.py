@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import socket
 import struct
 import threading
@@ -19,10 +18,18 @@ from typing import Any
 
 import msgpack
 
+from jobnb.worker import signals
+
 _HEADER = struct.Struct(">Q")
-_READ_BYTES = 1 << 20
+#: Not more: for each read a buffer is made, and the C library maps a large one anew.
+_READ_BYTES = 1 << 16
+#: So many at most before somebody else has a turn.
+_READS = 16
+#: A larger message is sent without being put together with its header first.
+_COPY_BYTES = 1 << 20
 #: How long one of several threads waits for its answer before it lets another one read.
 _TURN_SECONDS = 0.05
+_SIGINT = (signals.INTERRUPT,)
 
 Message = dict[str, Any]
 
@@ -113,13 +120,18 @@ class HostChannel:
 
     def receive(self) -> tuple[list[Message], bool]:
         """Return the messages that have come, and whether the peer has hung up."""
-        try:
-            data = self._sock.recv(_READ_BYTES)
-        except BlockingIOError:
-            return [], False
-        except ConnectionResetError:
-            return [], True
-        return list(self._frames.feed(data)), not data
+        messages: list[Message] = []
+        for _ in range(_READS):
+            try:
+                data = self._sock.recv(_READ_BYTES)
+            except BlockingIOError:
+                break
+            except ConnectionResetError:
+                return messages, True
+            messages += self._frames.feed(data)
+            if len(data) < _READ_BYTES:
+                return messages, not data
+        return messages, False
 
     def close(self) -> None:
         """Hang up; the child leaves when it notices."""
@@ -146,7 +158,7 @@ class ChildChannel:
         head, body = _pack(message)
         # SIGINT in the middle would leave half a message; it is delivered right after instead.
         with _masked(), self._lock:
-            if len(body) < _READ_BYTES:
+            if len(body) < _COPY_BYTES:
                 self._sock.sendall(head + body)
             else:
                 self._sock.sendall(head)
@@ -209,11 +221,11 @@ class ChildChannel:
 
 @contextlib.contextmanager
 def _masked() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signals.set_mask(signals.BLOCK, _SIGINT)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signals.set_mask(signals.REPLACE, before)
 
 
 class Wake:

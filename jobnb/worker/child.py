@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import faulthandler
 import itertools
 import os
 import pickle
@@ -25,7 +24,7 @@ from typing import Any, NoReturn
 from jobnb import desk, handover
 from jobnb.errors import JobnbError
 from jobnb.work import Part, Work, unwrapped
-from jobnb.worker import asking, blobs, context, failure, late_seed, orphan, plain_bars, preload, surroundings
+from jobnb.worker import asking, blobs, context, failure, late_seed, orphan, preload, surroundings
 from jobnb.worker.channel import ChildChannel
 from jobnb.worker.prctl import die_with_parent
 from jobnb.worker.request import TaskError
@@ -39,7 +38,7 @@ _LEAVE_SECONDS = 1.0
 
 
 def main(sock_fd: int, out_fd: int, err_fd: int, parent: int, *, watchdog: bool = False) -> NoReturn:
-    """Be a child until the supervisor hangs up.
+    """Be a child until the supervisor hangs up; `surroundings.prepare` was called here or in the parent.
 
     Parameters
     ----------
@@ -57,17 +56,9 @@ def main(sock_fd: int, out_fd: int, err_fd: int, parent: int, *, watchdog: bool 
     surroundings.reset_signals()
     surroundings.own_descriptors(out_fd, err_fd)
     surroundings.be_expendable()
-    surroundings.c_stdio_by_line()
-    surroundings.fresh_main()
-    surroundings.leave_no_bytecode()
-    surroundings.draw_on_paper()
-    plain_bars.install()
-    late_seed.install()
-    surroundings.show_logging()
-    faulthandler.enable(2, all_threads=False)
     # What the parent registered is not for a child to run.
     atexit._clear()
-    child = Child(ChildChannel(socket.socket(fileno=sock_fd)))
+    child = Child(ChildChannel(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, sock_fd)))
     if watchdog:
         threading.Thread(target=_watch, args=(sock_fd,), name="jobnb-watchdog", daemon=True).start()
     # A process that the job forks must neither write into the channel nor keep it open.
@@ -92,6 +83,7 @@ def spawned(sock_fd: int, out_fd: int, err_fd: int, parent: int) -> NoReturn:
     """Be a child that was started afresh instead of forked."""
     preload.load()
     preload.warm_kernel()
+    surroundings.prepare()
     main(sock_fd, out_fd, err_fd, parent, watchdog=True)
 
 
@@ -115,6 +107,7 @@ class Child:
         self._payload_hash: str | None = None
         self._meter: context.Meter | None = None
         self._owner = os.getpid()
+        self._fresh = True
 
     def quiet(self) -> None:
         """Have no thread of ours run: the job is about to fork."""
@@ -189,7 +182,8 @@ class Child:
         said = surroundings.enter_folder(about["cwd"])
         if said:
             sys.stderr.write(said + "\n")
-        surroundings.extend_path(about["sys_path"])
+        surroundings.extend_path(about["sys_path"], fresh=self._fresh)
+        self._fresh = False
         blobs.use(message["paths"])
         handover.use(about.get("given") or b"")
         seed = surroundings.task_seed(about["seed"])

@@ -37,12 +37,14 @@ def main(control_fd: int, worker_pid: int, light: int) -> None:
     die_with_parent(worker_pid, signal.SIGTERM)
     adopt_orphans()
     preload.load(preload.LIGHT if light else preload.LIBRARIES)
+    surroundings.prepare()
     _settle()
     server.serve()
 
 
 def _settle() -> None:
     """Move what is loaded out of the collector's sight: a child that collects would write to shared pages."""
+    surroundings.forget_folders()
     gc.collect()
     gc.freeze()
 

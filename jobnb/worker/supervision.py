@@ -33,7 +33,7 @@ _TOLD: tuple[Stop, ...] = ("lost", "cancel")
 _DEATH_SECONDS = 5.0
 #: How long a child that closed its channel may take to die by itself.
 _HANGUP_SECONDS = 0.5
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16
 #: What a grandchild goes on printing after the task is not read for ever.
 _DRAIN_READS = 64
 
@@ -143,7 +143,7 @@ class Supervision:
                 elif key.data == "channel":
                     child.channel.flush()
                     self._listen(selector, child)
-                elif not self._read(key.data, key.fd):
+                elif self._read(key.data, key.fd) == 0:
                     selector.unregister(key.fd)
             self._tick(child)
         self._drain(child)
@@ -181,17 +181,18 @@ class Supervision:
             }
         )
 
-    def _read(self, name: str, fd: int) -> bool:
+    def _read(self, name: str, fd: int) -> int | None:
+        """Take in what was printed; return how many bytes, 0 at the end of it, None if there is nothing now."""
         try:
             data = os.read(fd, _READ_BYTES)
         except BlockingIOError:
-            return True
+            return None
         if data:
             stream = self._streams[name]
             stream.feed(data)
             if stream.bar is not None and not self._own_progress:
                 self._relay.progress = stream.bar
-        return bool(data)
+        return len(data)
 
     def _drain(self, child: ChildProcess) -> None:
         if not child.channel.closed and not self._hung_up:
@@ -204,8 +205,7 @@ class Supervision:
                         break
         for name, fd in (("out", child.out), ("err", child.err)):
             for _ in range(_DRAIN_READS):
-                before = self._ring.count
-                if not self._read(name, fd) or before == self._ring.count:
+                if self._read(name, fd) != _READ_BYTES:
                     break
             self._streams[name].flush()
 
@@ -229,7 +229,8 @@ class Supervision:
             # The child may be quicker than the news of its birth. It has run nothing yet, so what it holds now is
             # what every child is born with.
             child.born(message["pid"])
-            child.base_memory = memory.own_bytes(message["pid"])
+            if self._request.memory_limit is not None:
+                child.base_memory = memory.own_bytes(message["pid"])
             if self._stopped is None:
                 self._begin(child)
         elif kind == "progress":

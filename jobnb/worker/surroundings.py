@@ -6,6 +6,7 @@ Runs in the child only, before and between tasks. It must not import a user's mo
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import importlib
 import io
 import logging
@@ -16,8 +17,8 @@ import signal
 import sys
 import types
 from collections.abc import Sequence
-from pathlib import Path
 
+from jobnb.worker import late_seed, plain_bars, signals
 from jobnb.worker.prctl import LIBC
 
 log = logging.getLogger(__name__)
@@ -28,14 +29,28 @@ _IOLBF = 1
 
 def own_descriptors(out_fd: int, err_fd: int) -> None:
     """Make the two pipes this process' stdout and stderr, for Python, for C and for whatever it starts."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    for fd, number in ((null, 0), (out_fd, 1), (err_fd, 2)):
+    for fd, number in ((out_fd, 1), (err_fd, 2)):
         if fd != number:
             os.dup2(fd, number, inheritable=True)
             os.close(fd)
-    sys.stdin = io.TextIOWrapper(io.FileIO(0, "rb", closefd=False), encoding="utf-8")
-    sys.stdout = _text(1)
-    sys.stderr = _text(2)
+
+
+def open_streams() -> None:
+    """Make Python's own streams anew over the descriptors 0, 1 and 2, whatever those are going to be."""
+    before = [os.dup(1), os.dup(2)]
+    # Over pipes, as a child's are: a stream that is made over a file believes for ever that it can seek.
+    ends = os.pipe()
+    try:
+        os.dup2(ends[1], 1)
+        os.dup2(ends[1], 2)
+        sys.stdin = io.TextIOWrapper(io.FileIO(0, "rb", closefd=False), encoding="utf-8")
+        sys.stdout = _text(1)
+        sys.stderr = _text(2)
+    finally:
+        os.dup2(before[0], 1)
+        os.dup2(before[1], 2)
+        for fd in (*before, *ends):
+            os.close(fd)
     # The originals point at the same descriptors, but hold buffers of the parent's.
     for name in ("stdin", "stdout", "stderr"):
         setattr(sys, f"__{name}__", getattr(sys, name))
@@ -59,20 +74,48 @@ def own_group() -> None:
 
 def reset_signals() -> None:
     """Forget the parent's handlers: SIGINT is a KeyboardInterrupt, SIGTERM ends the process."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signals.set_handler(signals.INTERRUPT, signal.default_int_handler)
+    signals.set_handler(signals.TERMINATE, signals.DEFAULT)
+    signals.set_handler(signals.CHILD, signals.DEFAULT)
 
 
 def be_expendable() -> None:
-    """A crash is reported and does not fill the disk; when memory runs out this process goes, not the worker."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """When memory runs out this process goes, not the worker."""
     if sys.platform == "linux":
         try:
-            Path("/proc/self/oom_score_adj").write_text("500")
+            fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+            try:
+                os.write(fd, b"500")
+            finally:
+                os.close(fd)
         except OSError:
             log.debug("no say in whom the out-of-memory killer takes", exc_info=True)
+
+
+def prepare() -> None:
+    """Do once, before children are forked, what is the same for all of them.
+
+    What a child does itself copies, page by page, the memory that it shares with the process it was forked from. In a
+    child that was started afresh this comes right before the rest.
+    """
+    # A crash is reported and does not fill the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signals.set_mask(signals.REPLACE, ())
+    open_streams()
+    c_stdio_by_line()
+    faulthandler.enable(2, all_threads=False)
+    fresh_main()
+    leave_no_bytecode()
+    draw_on_paper()
+    plain_bars.install()
+    late_seed.install()
+    show_logging()
+    forget_folders()
+
+
+def forget_folders() -> None:
+    """Have folders read again by whoever imports from them: a module may have been written a moment ago."""
+    sys.path_importer_cache.clear()
 
 
 def c_stdio_by_line() -> None:
@@ -130,13 +173,17 @@ def _here() -> str | None:
         return None
 
 
-def extend_path(additions: Sequence[str]) -> None:
-    """Put the submitter's additions in front of the module path, and the working folder where it is not yet."""
+def extend_path(additions: Sequence[str], *, fresh: bool = False) -> None:
+    """Put the submitter's additions in front of the module path, and the working folder where it is not yet.
+
+    A ``fresh`` child has read no folder yet (`forget_folders`).
+    """
     front = [entry for entry in dict.fromkeys(additions) if entry not in sys.path]
     sys.path[:0] = front
     if "" not in sys.path and _here() not in sys.path:
         sys.path.append("")
-    importlib.invalidate_caches()
+    if not fresh:
+        importlib.invalidate_caches()
 
 
 def task_seed(seed: int | None) -> int:
