@@ -333,16 +333,17 @@ class Conditional:
         return self.work.run(start, stop, budget, report)
 
 
-def unwrapped(work: Work) -> Work:
+def unwrapped(work: Any) -> Any:
     """Return what a work does, without the hooks, the condition and the filters around it."""
-    wrappers: tuple[type, ...] = (Hooked, Conditional)
-    # A process that has not loaded it has no work of its kind: a child of a simple call must not load it.
-    filters = sys.modules.get("jobnb.filters")
-    if filters is not None:
-        wrappers = (*wrappers, filters.Filtered)
-    while isinstance(work, wrappers):
+    while _wraps(work):
         work = work.work
     return work
+
+
+def _wraps(work: object) -> bool:
+    # A process that has not loaded it has no work of its kind, and a child of a simple call must not load it.
+    filters = sys.modules.get("jobnb.filters")
+    return isinstance(work, Hooked | Conditional) or (filters is not None and isinstance(work, filters.Filtered))
 
 
 def load_call(parts: Sequence[bytes]) -> Any:

@@ -9,6 +9,8 @@ import hashlib
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from worker_kit import Running, alive, ask, eventually, read_pid, run, texts
 
 from jobnb.errors import DataError
 from jobnb.work import CallWork, Hooked, MapWork
+from jobnb.worker.failure import versions
 from jobnb.worker.host import host
 from jobnb.worker.request import TaskOutcome
 from jobnb.worker.supervisor import run_task
@@ -905,6 +908,35 @@ class TestLightChildren:
     def test_a_work_of_plain_python_gets_one(self):
         _light_server()
         assert value(run(_heavy_modules(), name="plain")) == []
+
+    def test_nothing_is_imported_for_a_plain_call(self):
+        # An import costs each such call more than all the rest of it.
+        def loaded():
+            import sys
+
+            return sorted(sys.modules)
+
+        _light_server()
+        found = value(run(loaded, name="plain", versions=dict(versions())))
+        script = (
+            "import json, sys; from jobnb.worker import forkserver, preload; preload.load(preload.LIGHT); "
+            "print(*sys.modules)"
+        )
+        server = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
+        assert set(found) - set(server.stdout.split()) == set()
+
+    def test_the_streams_are_pipes_whatever_the_worker_writes_to(self):
+        def streams():
+            import sys
+
+            print("seen")
+            sys.stderr.write("said")
+            return [each.seekable() for each in (sys.stdout, sys.stderr)], sys.stdin.read()
+
+        _light_server()
+        outcome = run(streams, name="plain")
+        assert value(outcome) == ([False, False], "")
+        assert sorted(texts(outcome)) == ["said", "seen"]
 
     def test_a_work_that_names_numpy_does_not(self):
         def numbers():
