@@ -92,20 +92,43 @@ def step(
     NextError
         ``NEXT_ERROR``: what ``next`` returned is no target.
     """
-    from jobnb.research import measure, orders
+    from jobnb.research import lanes, measure, orders, worth
 
     n = len(bars)
     target = np.zeros(n)
     turns = np.full(2, n, dtype=np.int64)
-    state, tally, equity = np.empty(orders.STATE), np.empty(measure.TALLY), np.empty(n)
+    state, tally, equity = np.empty(orders.STATE), np.empty(measure.TALLY), np.empty(n + lanes.LANES)
+    opened, high, low, close, time = prices
+    market = (opened, high, low, close, *orders.blocks(high, low), lanes.padded(close), time)
+    calendar = (bars.day_end, bars.day_count == n)
+    course, returns = np.empty(worth.COURSE), worth.room_of(bars.day_count)[0]
     fills = np.empty((0, measure.FILL_COLUMNS))
     orders.begin(state, tally, capital)
+    worth.set_out(course, capital)
     account = Account(capital)
     changed = False
     since = 0
     for i in range(n):
         turns[0] = i - 1 if changed else n
-        orders.walk(target, turns, limits, *prices, shift, terms, i, i + 1, state, equity, tally, fills, 0)
+        orders.walk(
+            target,
+            turns,
+            limits,
+            *market,
+            *calendar,
+            shift,
+            terms,
+            i,
+            i + 1,
+            state,
+            True,
+            equity,
+            course,
+            returns,
+            tally,
+            fills,
+            0,
+        )
         if state[orders.RUINED]:
             # Nothing is asked any more, and nothing would be filled.
             target[i:] = target[i - 1]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research.jit import compiled
+from jobnb.research.jit import lean
 from jobnb.research.measure import BAR, CASH, FILL_COLUMNS, HELD
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 
 
-@compiled
+@lean
 def equity_of(fills: Floats, close: Floats, capital: float, out: Floats) -> None:
     """Write the equity at each close to ``out``, by the kernel's own arithmetic.
 
@@ -47,7 +47,7 @@ def equity_of(fills: Floats, close: Floats, capital: float, out: Floats) -> None
             units = fills[k, HELD]
 
 
-@compiled
+@lean
 def returns_of(equity: Floats, ends: Whole, out: Floats) -> None:
     """Write the daily returns to ``out``, one less than there are days; after the equity is gone they are 0.
 
@@ -65,7 +65,25 @@ def returns_of(equity: Floats, ends: Whole, out: Floats) -> None:
         last = value
 
 
-@compiled
+@lean
+def returns_between(fills: Floats, close: Floats, ends: Whole, capital: float, out: Floats) -> None:
+    """Write the daily returns to ``out`` as `returns_of` does of `equity_of`, without the equity between the ends."""
+    cash = capital
+    units = 0.0
+    k = 0
+    last = 0.0
+    for d in range(ends.size):
+        while k < fills.shape[0] and fills[k, BAR] <= ends[d]:
+            cash = fills[k, CASH]
+            units = fills[k, HELD]
+            k += 1
+        value = cash + units * close[ends[d]]
+        if d > 0:
+            out[d - 1] = value / last - 1.0 if last > 0.0 else 0.0
+        last = value
+
+
+@lean
 def sum_blocks(returns: Floats, starts: Whole, out: Floats) -> None:
     """Write Σr and Σr² of each block of the returns to ``out`` (blocks, 2)."""
     for b in range(starts.size):
@@ -99,4 +117,5 @@ def warm() -> None:
     # Bars are read-only, which is a type of its own for numba.
     close.flags.writeable = False
     equity_of(np.empty((0, FILL_COLUMNS)), close, 1e4, np.empty(3))
+    returns_between(np.empty((0, FILL_COLUMNS)), close, np.arange(3, dtype=np.int64), 1e4, out)
     sum_blocks(out, np.arange(1, dtype=np.int64), np.empty((1, 2)))

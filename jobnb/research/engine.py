@@ -82,6 +82,7 @@ from jobnb.research.targets import targets as targets
 
 if TYPE_CHECKING:
     from jobnb.research.bars import Bars, Floats
+    from jobnb.research.measure import Whole
     from jobnb.research.strategy import Strategy
 
 #: What a run wants: targets, with its stops and size where there are any.
@@ -137,6 +138,8 @@ class Evaluator:
         self.options = options
         # For the log of a run that keeps none.
         self._no_fills = np.empty((0, measure.FILL_COLUMNS))
+        # And of one that is read at once.
+        self._log = np.empty((512, measure.FILL_COLUMNS))
         data = (bars.close, bars.days, bars.day_end, bars.day_count)
         costs = (options.initial_capital, options.commission, options.slippage)
         per_year = bars.calendar.periods_per_year
@@ -159,7 +162,9 @@ class Evaluator:
     @cached_property
     def _equity(self) -> Floats:
         # What the slower forms write of the last row.
-        return np.empty(len(self.bars))
+        from jobnb.research.lanes import LANES
+
+        return np.empty(len(self.bars) + LANES)
 
     @cached_property
     def _order_terms(self) -> Floats:
@@ -235,12 +240,30 @@ class Evaluator:
         made = self._run(cast("Targets", np.ascontiguousarray(row).reshape(1, -1)), 1, said, out, fills)
         fills = fills[:made].copy()
         if self._lots is not None or said is not None:
-            return Ran(out[0], fills, self._equity.copy())
+            return Ran(out[0], fills, self._equity[: len(self.bars)].copy())
         return Ran(out[0], fills, equity(fills, self.bars.close, self.options.initial_capital))
+
+    def returns(self, wanted: Wanted, ends: Whole) -> tuple[Floats, Floats]:
+        """Run one row; return its metrics and its daily returns, between the closes of the bars ``ends``."""
+        from jobnb.research import daily
+
+        if isinstance(wanted, Orders) or self._lots is not None:
+            ran = self.one(wanted)
+            return ran.values, daily.daily_returns(ran.equity, ends)
+        row = wanted.view(np.int8) if wanted.dtype == np.bool_ else wanted
+        out = np.empty((1, len(METRICS)))
+        block = cast("Targets", np.ascontiguousarray(row).reshape(1, -1))
+        made = self._run(block, 1, None, out, self._log)
+        if made > len(self._log):
+            self._log = np.empty((2 * made, self._no_fills.shape[1]))
+            self._run(block, 1, None, out, self._log)
+        returns = np.empty(ends.size - 1)
+        daily.returns_between(self._log[:made], self.bars.close, ends, self.options.initial_capital, returns)
+        return out[0], returns
 
     def _run(self, block: Targets, rows: int, limits: Floats | None, out: Floats, fills: Floats) -> int:
         if self._lots is not None:
-            return self._lots(block, rows, *self._lots_terms, out, self._equity, fills)
+            return self._lots(block, rows, *self._lots_terms, out, self._equity[: len(self.bars)], fills)
         if limits is None:
             return self._kernel(block, rows, *self._terms, out, fills)
         from jobnb.research import orders

@@ -3,9 +3,8 @@
 The single run and the sweep call the same `evaluate`, so that a sweep row equals the single run to the last
 bit. Runs in a child or in the caller of a direct backtest; pure arithmetic on arrays, no I/O, no threads.
 
-How it gets to 1 ns per bar: between two fills neither cash nor units change, so the equity goes with the close, whose
-lowest and highest say whether there is a new peak or a deeper drawdown; bars without a position are skipped; `lanes`
-takes eight bars at once, and sums the returns of eight rows at once.
+How it gets to 1 ns per bar: it goes from fill to fill; what is between two of them is a stretch to `worth`, which looks
+at eight bars at once, and at none where there is no position.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ import sys
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research.jit import compiled
-from jobnb.research.lanes import BYTES, LANES, bits_set, differing, extremes, held, lowest_bit, padded, summed
+from jobnb.research.jit import compiled, lean
+from jobnb.research.lanes import BYTES, LANES, bits_set, differing, lowest_bit, padded
 from jobnb.research.measure import (
     BARS_HELD,
     BEST_GAIN,
@@ -31,9 +30,9 @@ from jobnb.research.measure import (
     WON,
     WORST_GAIN,
     log_fill,
-    settle,
 )
 from jobnb.research.metrics import METRICS
+from jobnb.research.worth import COURSE, arrive, hold, rest, room_of, set_out, settle_all
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
@@ -47,7 +46,7 @@ _AT_ONCE = 4
 TURNS_ROOM = 1 + _AT_ONCE
 
 
-@compiled
+@lean
 def turns_of(target: Targets, turns: Whole) -> int:
     """Write the bars at which the target differs from the bar before (0 at first), then n; return how many."""
     count = 0
@@ -81,7 +80,7 @@ def turns_of(target: Targets, turns: Whole) -> int:
     return count
 
 
-@compiled
+@lean
 def _walk(
     target: Targets,
     turns: Whole,
@@ -95,32 +94,23 @@ def _walk(
     capital: float,
     commission: float,
     slippage: float,
+    course: Floats,
     returns: Floats,
     tally: Floats,
     fills: Floats,
-) -> tuple[int, int, float, float, float]:
-    """Run one row of targets; write its daily returns, its trades' counts, and its fills as far as they fit.
+) -> int:
+    """Run one row of targets; write its course, returns, counts of trades, and its fills as far as they fit.
 
-    ``ahead`` is the `padded` close, ``day_end[i]`` the last bar of the day of bar i. Returns the number of fills and
-    of returns (some of 0 are left out), the last equity, 1 + the maximum drawdown, and the longest time from a peak.
+    ``ahead`` is the `padded` close, ``day_end[i]`` the last bar of the day of bar i. Returns the number of fills.
     """
     bars = close.size
-    first_end = day_end[0]
     daily = days == bars
 
     cash = capital
     units = 0.0
     ruined = False
 
-    last = capital  # equity at the last day's end
-    moved = 0  # returns so far
-
-    peak = 0.0
-    peak_at = 0
-    keep = 1.0  # 1 + maximum drawdown
-    floor = 0.0  # peak * keep: an equity below it is a new maximum drawdown
-    longest = 0.0
-
+    set_out(course, capital)
     in_market = 0
     traded = 0.0
     fees = 0.0
@@ -146,51 +136,9 @@ def _walk(
         # From `at` up to `until` nothing is filled.
         if until > at:
             if units != 0.0:
-                # The very first day has no return: its end is where the returns start.
-                if at == 0 and daily:
-                    last = cash + units * close[0]
-                if daily:
-                    low, high = held(ahead, at, until, cash, units, last, returns, moved)
-                else:
-                    low, high = extremes(ahead, at, until)
-                # Between two fills the equity goes with the price: its ends say whether it has to be followed.
-                top = cash + units * (high if units > 0.0 else low)
-                bottom = cash + units * (low if units > 0.0 else high)
-                if top < peak and bottom > 0.0:
-                    if bottom < floor:
-                        floor = bottom
-                        keep = bottom / peak
-                else:
-                    for k, x in enumerate(close[at:until]):
-                        equity = cash + units * x
-                        if equity >= peak:
-                            if at + k - peak_at > 1:
-                                longest = max(longest, time[at + k] - time[peak_at])
-                            peak = equity
-                            peak_at = at + k
-                            floor = peak * keep
-                        elif equity < floor:
-                            if equity <= 0.0:
-                                ruined = True
-                                until = at + k
-                                break
-                            floor = equity
-                            keep = equity / peak
-                if daily:
-                    moved += until - at
-                    if until > at:
-                        last = cash + units * close[until - 1]
-                else:
-                    end = day_end[at]
-                    while end < until:
-                        # Only the last bar of a day has a return.
-                        equity = cash + units * close[end]
-                        if end == first_end:
-                            last = equity
-                        returns[moved] = equity / last - 1.0
-                        moved += 1
-                        last = equity
-                        end = day_end[end + 1] if end + 1 < bars else bars
+                gone = hold(ahead, until, cash, units, time, day_end, daily, course, returns)
+                ruined = gone < until
+                until = gone
                 in_market += until - at
                 if ruined:
                     # All is lost: the position is closed at this close, and nothing is traded any more.
@@ -207,23 +155,7 @@ def _walk(
                     until = bars
                     turn = last_turn
             if units == 0.0:
-                if cash >= peak:
-                    if at - peak_at > 1:
-                        longest = max(longest, time[at] - time[peak_at])
-                    peak = cash
-                    peak_at = until - 1
-                    floor = peak * keep
-                elif cash < floor:
-                    floor = cash
-                    keep = cash / peak
-                end = day_end[at]
-                if end < until:
-                    if end == first_end:
-                        last = cash
-                    if cash != last:
-                        returns[moved] = cash / last - 1.0
-                        moved += 1
-                        last = cash
+                rest(until, cash, time, day_end, course, returns)
             at = until
         if at >= bars:
             break
@@ -300,9 +232,7 @@ def _walk(
         best = max(best, gain)
         worst = min(worst, gain)
         returned += gain
-    if peak_at < bars - 1:
-        longest = max(longest, time[bars - 1] - time[peak_at])
-
+    arrive(final, time, course)
     tally[BARS_HELD] = in_market
     tally[TRADED] = traded
     tally[FEES] = fees
@@ -313,7 +243,7 @@ def _walk(
     tally[BEST_GAIN] = best
     tally[WORST_GAIN] = worst
     tally[RETURNED] = returned
-    return made, moved, final, keep, longest
+    return made
 
 
 @compiled
@@ -366,17 +296,11 @@ def evaluate(
     made = 0
     turns = np.empty(close.size + TURNS_ROOM, dtype=np.int64)
     ahead = padded(close)
-    # Runs whose returns are summed together, see `summed`.
-    returns = np.empty((LANES, (days // LANES + 2) * LANES))
-    tallies = np.empty((LANES, TALLY))
-    ends = np.empty((LANES, 3))
-    counts = np.empty(LANES, dtype=np.int64)
-    sums = np.empty((3, LANES))
-    first = 0
-    while first < rows:
+    courses, tallies, returns = np.empty((LANES, COURSE)), np.empty((LANES, TALLY)), room_of(days)
+    for first in range(0, rows, LANES):
         many = min(LANES, rows - first)
         for m in range(many):
-            made, counts[m], ends[m, 0], ends[m, 1], ends[m, 2] = _walk(
+            made = _walk(
                 targets[first + m],
                 turns,
                 price,
@@ -389,51 +313,13 @@ def evaluate(
                 capital,
                 commission,
                 slippage,
+                courses[m],
                 returns[m],
                 tallies[m],
                 fills,
             )
-        if many == LANES:
-            most = counts.max()
-            for m in range(LANES):
-                # What is not there adds nothing.
-                returns[m, counts[m] : (most // LANES + 1) * LANES] = 0.0
-            summed(returns, most, sums)
-        else:
-            for m in range(many):
-                sums[0, m], sums[1, m], sums[2, m] = _summed(returns[m, : counts[m]])
-        for m in range(many):
-            final, keep, longest = ends[m, 0], ends[m, 1], ends[m, 2]
-            settle(
-                out[first + m],
-                close,
-                capital,
-                final,
-                days,
-                per_year,
-                sums[0, m],
-                sums[1, m],
-                sums[2, m],
-                keep,
-                longest,
-                tallies[m],
-            )
-        first += many
+        settle_all(many, close, capital, days, per_year, courses, returns, tallies, out[first : first + many])
     return made
-
-
-@compiled
-def _summed(returns: Floats) -> tuple[float, float, float]:
-    """Return Σ r, Σ r² and Σ min(r, 0)²."""
-    total = 0.0
-    square = 0.0
-    square_down = 0.0
-    for r in returns:
-        total += r
-        square += r * r
-        down = min(r, 0.0)
-        square_down += down * down
-    return total, square, square_down
 
 
 def warm() -> None:

@@ -18,7 +18,7 @@ from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from jobnb.research.jit import inlined
+from jobnb.research.jit import compiled
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def _called(typed: Callable[..., Any]) -> Any:
     return intrinsic(typed)
 
 
-@inlined
+@compiled
 def padded(values: Floats) -> Floats:
     """Return a copy that goes on with its last value, to be read `LANES` at a time up to its end."""
     made = np.empty(values.size + LANES)

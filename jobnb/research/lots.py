@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research.jit import compiled
+from jobnb.research.jit import compiled, lean
 from jobnb.research.measure import (
     BARS_HELD,
     FEES,
@@ -30,7 +30,7 @@ Targets = npt.NDArray[np.int8] | npt.NDArray[np.float64]
 _ALL = 1.0 - 2.0**-52
 
 
-@compiled
+@lean
 def _open_fraction(want: float, p: float, cash: float, leverage: float, commission: float, spread: float) -> float:
     """Return the whole units that an order for ``want`` buys (below 0: sells), 0 if there is no cash for one."""
     share = min(abs(want) / leverage, _ALL)
@@ -44,7 +44,7 @@ def _open_fraction(want: float, p: float, cash: float, leverage: float, commissi
     return side * units
 
 
-@compiled
+@lean
 def _walk(
     target: Targets,
     price: Floats,

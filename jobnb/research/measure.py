@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research.jit import compiled, inlined
+from jobnb.research.jit import inlined, lean
 from jobnb.research.metrics import METRICS
 
 Floats = npt.NDArray[np.float64]
@@ -87,7 +87,7 @@ def log_fill(
     return made + 1
 
 
-@compiled
+@lean
 def settle(
     out: Floats,
     close: Floats,
@@ -162,7 +162,7 @@ def settle(
     out[FINAL] = final
 
 
-@compiled
+@lean
 def measure(
     equity: Floats,
     close: Floats,

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research.jit import compiled, inlined
+from jobnb.research.jit import compiled, inlined, lean
 from jobnb.research.kernel import TURNS_ROOM, turns_of
+from jobnb.research.lanes import LANES, padded
 from jobnb.research.measure import (
     BARS_HELD,
     FEES,
@@ -22,8 +23,8 @@ from jobnb.research.measure import (
     clear,
     count_trade,
     log_fill,
-    measure,
 )
+from jobnb.research.worth import COURSE, arrive, hold, rest, room_of, set_out, settle_all
 
 Targets = npt.NDArray[np.int8] | npt.NDArray[np.float64]
 
@@ -36,6 +37,9 @@ STATE = 12
 COMMISSION, SLIPPAGE, PER_SHARE, MINIMUM, BORROW, LEVERAGE, SIZING = range(7)
 TERMS = 7
 
+# Bars whose highest and lowest are looked at before each of them.
+BLOCK = 16
+
 # How a size is meant.
 FRACTION, IN_UNITS, IN_CASH = range(3)
 
@@ -44,7 +48,7 @@ STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, SIZE = range(4)
 LIMITS = 4
 
 
-@compiled
+@lean
 def begin(state: Floats, tally: Floats, capital: float) -> None:
     """Set a run to its start."""
     clear(tally)
@@ -177,6 +181,46 @@ def _charge(bar: int, close: Floats, time: Floats, state: Floats, terms: Floats)
 
 
 @inlined
+def _note(
+    stop: int,
+    ahead: Floats,
+    time: Floats,
+    day_end: Whole,
+    daily: bool,
+    state: Floats,
+    terms: Floats,
+    equity: Floats,
+    course: Floats,
+    returns: Floats,
+) -> None:
+    """Take note of the equity up to bar ``stop``, at the position that is held; before any of it changes."""
+    if state[UNITS] == 0.0:
+        rest(stop, state[CASH], time, day_end, course, returns)
+    elif terms[BORROW] > 0.0:
+        # What it cost is not said by the closes.
+        hold(equity, stop, 0.0, 1.0, time, day_end, daily, course, returns)
+    else:
+        hold(ahead, stop, state[CASH], state[UNITS], time, day_end, daily, course, returns)
+
+
+@inlined
+def _first_hit(
+    at: int, until: int, high: Floats, low: Floats, tops: Floats, bottoms: Floats, stop: float, take: float
+) -> int:
+    """Return the first bar that reaches down to ``stop`` or up to ``take``, or ``until``."""
+    while at < until:
+        block = at // BLOCK
+        end = min((block + 1) * BLOCK, until)
+        if bottoms[block] <= stop or tops[block] >= take:
+            while at < end and not (low[at] <= stop or high[at] >= take):
+                at += 1
+            if at < end:
+                return at
+        at = end
+    return until
+
+
+@inlined
 def _hold(
     at: int,
     until: int,
@@ -184,10 +228,18 @@ def _hold(
     high: Floats,
     low: Floats,
     close: Floats,
+    tops: Floats,
+    bottoms: Floats,
+    ahead: Floats,
     time: Floats,
+    day_end: Whole,
+    daily: bool,
     state: Floats,
     terms: Floats,
+    recorded: bool,
     equity: Floats,
+    course: Floats,
+    returns: Floats,
     tally: Floats,
     fills: Floats,
     made: int,
@@ -205,19 +257,17 @@ def _hold(
     # Long and without debt nothing can be lost but all of it.
     safe = units > 0.0 and cash >= 0.0 and not borrows
     level = stop
-    # Views from 0 on: an index that might be negative is looked at each time.
-    highs, lows, closes, worths = high[at:until], low[at:until], close[at:until], equity[at:until]
-    count = closes.size
-    n = count
-    if units > 0.0 and safe and not follows:
+    if safe and not follows:
         # The plain stop and target of a long position, as fast as can be.
-        for j in range(count):
-            if lows[j] <= stop or highs[j] >= take:
-                n = j
-                break
-            worths[j] = cash + units * closes[j]
+        k = _first_hit(at, until, high, low, tops, bottoms, stop, take)
+        if recorded:
+            for i in range(at, k):
+                equity[i] = cash + units * close[i]
     else:
-        for j in range(count):
+        # Views from 0 on: an index that might be negative is looked at each time.
+        highs, lows, closes, worths = high[at:until], low[at:until], close[at:until], equity[at:until]
+        n = closes.size
+        for j in range(closes.size):
             if borrows:
                 _charge(at + j, close, time, state, terms)
                 cash = state[CASH]
@@ -236,11 +286,12 @@ def _hold(
                 n = j
                 break
             worths[j] = worth
-    k = at + n
+        k = at + n
     tally[BARS_HELD] += k - at
     state[TOP] = top
     if k == until:
         return k, made
+    _note(k, ahead, time, day_end, daily, state, terms, equity, course, returns)
     first = opened[k]
     left = np.nan
     if units > 0.0:
@@ -265,7 +316,7 @@ def _hold(
     return k, made
 
 
-@compiled
+@lean
 def walk(
     target: Targets,
     turns: Whole,
@@ -274,13 +325,21 @@ def walk(
     high: Floats,
     low: Floats,
     close: Floats,
+    tops: Floats,
+    bottoms: Floats,
+    ahead: Floats,
     time: Floats,
+    day_end: Whole,
+    daily: bool,
     shift: int,
     terms: Floats,
     start: int,
     end: int,
     state: Floats,
+    recorded: bool,
     equity: Floats,
+    course: Floats,
+    returns: Floats,
     tally: Floats,
     fills: Floats,
     made: int,
@@ -296,13 +355,23 @@ def walk(
         Stops as fractions of the entry's price, NaN for none, and the size; read at the bar of the decision.
     opened, high, low, close, time
         The bars; the open lies between low and high.
+    tops, bottoms : array
+        See `blocks`.
+    ahead : array (n + LANES,)
+        The close, `lanes.padded`.
+    day_end : array (n,) of int64
+        Last bar of the day of each bar.
+    daily : bool
+        Whether each bar is a day.
     shift : int
         1 to fill at the next open, 0 at the same close.
     terms : array (TERMS,)
     start, end : int
         ``end = n`` also fills at the last close what was decided there, where ``shift`` is 0.
-    state, equity, tally, fills
-        Carried on.
+    recorded : bool
+        Whether the equity of each bar is wanted; if not, it is room for the walk.
+    state, equity, course, returns, tally, fills
+        Carried on; the equity has room for `LANES` more. For the others see `worth`.
     made : int
         Number of fills before.
     """
@@ -323,6 +392,7 @@ def walk(
                     bar, p = decided, close[decided]
                 want = float(target[decided])
                 before = state[UNITS]
+                _note(bar, ahead, time, day_end, daily, state, terms, equity, course, returns)
                 made = _decide(want, bar, decided, p, limits, state, terms, tally, fills, made)
                 if shift == 0:
                     equity[decided] = state[CASH] + state[UNITS] * p
@@ -331,17 +401,66 @@ def walk(
             return made
         until = min(turns[turn] + 1, end)
         if state[UNITS] != 0.0:
-            at, made = _hold(at, until, opened, high, low, close, time, state, terms, equity, tally, fills, made)
+            at, made = _hold(
+                at,
+                until,
+                opened,
+                high,
+                low,
+                close,
+                tops,
+                bottoms,
+                ahead,
+                time,
+                day_end,
+                daily,
+                state,
+                terms,
+                recorded,
+                equity,
+                course,
+                returns,
+                tally,
+                fills,
+                made,
+            )
         if state[UNITS] == 0.0 and at < until:
-            equity[at:until] = state[CASH]
+            if recorded:
+                equity[at:until] = state[CASH]
             at = until
 
 
-@compiled
-def finish(close: Floats, state: Floats, equity: Floats, tally: Floats) -> None:
+@inlined
+def _finish(
+    ahead: Floats,
+    time: Floats,
+    day_end: Whole,
+    daily: bool,
+    state: Floats,
+    terms: Floats,
+    equity: Floats,
+    course: Floats,
+    returns: Floats,
+    tally: Floats,
+) -> None:
     """Count the trade that is open at the end, valued at the last close, without the costs of getting out."""
+    bars = time.size
+    final = state[CASH] + state[UNITS] * ahead[bars - 1]
+    _note(bars, ahead, time, day_end, daily, state, terms, equity, course, returns)
     if state[UNITS] != 0.0:
-        count_trade(tally, equity[close.size - 1] - state[BASE], state[PUT_IN])
+        count_trade(tally, final - state[BASE], state[PUT_IN])
+    arrive(final, time, course)
+
+
+@compiled
+def blocks(high: Floats, low: Floats) -> tuple[Floats, Floats]:
+    """Return the highest high and the lowest low of each `BLOCK` of bars, so that most need no further look."""
+    count = (high.size + BLOCK - 1) // BLOCK
+    tops, bottoms = np.empty(count), np.empty(count)
+    for block in range(count):
+        tops[block] = high[block * BLOCK : (block + 1) * BLOCK].max()
+        bottoms[block] = low[block * BLOCK : (block + 1) * BLOCK].min()
+    return tops, bottoms
 
 
 @compiled
@@ -373,8 +492,8 @@ def evaluate(
     limits : array (1 or m, LIMITS, 1 or n)
     opened, high, low, terms
         See `walk`.
-    equity : array (n,)
-        Gets the equity of the last row.
+    equity : array (n + LANES,)
+        Gets the equity of the last row, if there is room for its fills.
     fills : array (k, FILL_COLUMNS)
         Gets the fills of the last row, as many as it has room for.
 
@@ -384,32 +503,48 @@ def evaluate(
         Number of fills of the last row.
     """
     bars = close.size
+    daily = days == bars
+    recorded = fills.shape[0] > 0
     turns = np.empty(bars + TURNS_ROOM, dtype=np.int64)
-    tally = np.empty(TALLY)
     state = np.empty(STATE)
+    ahead = padded(close)
+    tops, bottoms = blocks(high, low)
+    courses, tallies, returns = np.empty((LANES, COURSE)), np.empty((LANES, TALLY)), room_of(days)
     made = 0
-    for m in range(rows):
-        turns_of(targets[m], turns)
-        begin(state, tally, capital)
-        made = walk(
-            targets[m],
-            turns,
-            limits[min(m, limits.shape[0] - 1)],
-            opened,
-            high,
-            low,
-            close,
-            time,
-            shift,
-            terms,
-            0,
-            bars,
-            state,
-            equity,
-            tally,
-            fills,
-            0,
-        )
-        finish(close, state, equity, tally)
-        measure(equity, close, time, day_end, days, capital, per_year, tally, out[m])
+    for first in range(0, rows, LANES):
+        many = min(LANES, rows - first)
+        for m in range(many):
+            row = first + m
+            turns_of(targets[row], turns)
+            begin(state, tallies[m], capital)
+            set_out(courses[m], capital)
+            made = walk(
+                targets[row],
+                turns,
+                limits[min(row, limits.shape[0] - 1)],
+                opened,
+                high,
+                low,
+                close,
+                tops,
+                bottoms,
+                ahead,
+                time,
+                day_end,
+                daily,
+                shift,
+                terms,
+                0,
+                bars,
+                state,
+                recorded,
+                equity,
+                courses[m],
+                returns[m],
+                tallies[m],
+                fills,
+                0,
+            )
+            _finish(ahead, time, day_end, daily, state, terms, equity, courses[m], returns[m], tallies[m])
+        settle_all(many, close, capital, days, per_year, courses, returns, tallies, out[first : first + many])
     return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research.jit import compiled
+from jobnb.research.jit import compiled, inlined, lean
 from jobnb.research.measure import BARS_HELD, FEES, TRADED, clear, count_trade
 
 Floats = npt.NDArray[np.float64]
@@ -28,7 +28,7 @@ IGNORED, CHANGES, EVERY = range(3)
 _ROUNDS = 64
 
 
-@compiled
+@inlined
 def _log(
     fills: Floats,
     made: int,
@@ -53,7 +53,7 @@ def _log(
     return made + 1
 
 
-@compiled
+@lean
 def _after_costs(worth: float, want: Floats, value: Floats, moves: Bools, buying: float, selling: float) -> float:
     """Return the equity V after the costs of bringing the moving positions to ``want * V``.
 
@@ -80,7 +80,7 @@ def _after_costs(worth: float, want: Floats, value: Floats, moves: Bools, buying
     return found
 
 
-@compiled
+@lean
 def _ruin(
     i: int,
     worth: float,

@@ -160,9 +160,9 @@ class TargetTracks(Tracks):
             self._rows[place] = row.copy()
         if not self._wants(place):
             return None
-        ran = self._evaluator.one(row)
-        self._keep(place, self._returns(ran.equity))
-        return ran.values
+        values, returns = self._evaluator.returns(row, self._ends)
+        self._keep(place, returns)
+        return values
 
     def _at_hand(self, place: int) -> Floats | None:
         row = self._rows.get(place)
