@@ -404,7 +404,7 @@ class Dispatcher:
 
     def _close_ended(self, changed: list[Ledger]) -> None:
         for ledger in changed:
-            if ledger.ending is not None and ledger.ending.status is Status.RETRYING:
+            if ledger.held or (ledger.ending is not None and ledger.ending.status is Status.RETRYING):
                 self._seen = None  # Its next attempt may be the next thing that is due.
             self._conclude(ledger)
 

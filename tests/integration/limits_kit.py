@@ -119,3 +119,9 @@ def ask_after(name: str, mark: str, gate: str) -> tuple[str, int]:
     with jobnb.breaker(name):
         pass
     return "through", jobnb.current().attempt  # type: ignore[union-attr]
+
+
+def fail_until(path: str) -> str:
+    if not Path(path).exists():
+        raise ConnectionError("down")
+    return "there"

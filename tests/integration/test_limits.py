@@ -120,6 +120,20 @@ def test_the_probe_and_the_rest(manager: JobManager, name: str) -> None:
     assert manager.breaker(name).state == "closed"
 
 
+def test_a_map_that_runs_waits_too_and_goes_on(manager: JobManager, name: str, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    breaker = manager.breaker(name, failures=2, open_for="1h")
+    retry = jobnb.Retry(max_retries=2, delay=0.01, jitter=False)
+    job = manager.map(kit.fail_until, [str(gate)] * 6, options(needs=name, retry=retry))
+    # Without it all items would use up their retries within a second, and the job would fail.
+    until(lambda: job.status is Status.SCHEDULED, what=lambda: (job.record, job.attempts))
+    assert job.record.note.startswith(f"waits for {name}, which failed 2 times; again at ")
+    assert manager.store.limits.breaker(name).failed < 12
+    gate.touch()
+    breaker.reset()
+    assert job.result(timeout=30) == ["there"] * 6
+
+
 @pytest.mark.parametrize("size", [10, 300_000])
 def test_the_last_value_of_one_job_stands_in_for_another(manager: JobManager, name: str, size: int) -> None:
     good = manager.submit(kit.quote, (name, "AAPL", size, True)).result(timeout=30)
