@@ -1,4 +1,4 @@
-"""Which job gets the next free place: strict priorities, fair within one, first come first served. Pure.
+"""Which job gets the next free place: strict priorities, fair within one, each in its turn. Pure.
 
 Fair means: among jobs of one priority the one with the fewest tasks out goes first, so that a sweep of ten
 thousand runs does not hold up a job of one second. And among queues, where any are defined, the one with the fewest
@@ -21,7 +21,7 @@ class Candidate:
     job: str
     rank: int
     out: int
-    #: Place in the order of acceptance; smaller is older.
+    #: Place in line, the first the smallest; whoever has had a place stands at the end again.
     order: int
 
 

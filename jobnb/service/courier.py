@@ -94,11 +94,13 @@ class Errand:
     attempt: int
     #: Seconds after which it ends between two items; None for no limit.
     budget: float | None = None
+    #: It goes before those of its priority that were sent and have not begun.
+    overtakes: bool = False
 
     @property
     def rank(self) -> int:
-        """The rank of its job's priority."""
-        return self.job.priority.rank
+        """What the cluster takes first, the highest first: by its job's priority, then those that overtake."""
+        return 2 * self.job.priority.rank + self.overtakes
 
 
 @dataclass(kw_only=True)

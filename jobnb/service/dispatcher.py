@@ -56,6 +56,8 @@ AHEAD_CALLS = 6
 AHEAD_TOTAL_SECONDS = 0.15
 #: One that was sent ahead and has not begun by then is called back: the one before it takes longer than thought.
 RECALL_SECONDS = 0.5
+#: The same among tasks of many items: by then every place that is not taken for long has been free twice.
+PARKED_SECONDS = 2.5
 _OVERDUE = {
     "code": "TIMEOUT_ERROR",
     "message": "the job had not ended by its deadline.",
@@ -104,6 +106,8 @@ class Dispatcher:
         self._intake = Intake(store=self.store, keeper=self.keeper)
         self._order = 0
         self._orders: dict[str, int] = {}
+        #: Jobs of which a task came back: they go to the end of the line, behind those that are taken up now.
+        self._returned: set[str] = set()
         self._slots = 0
         #: The scheduler was asked for the size of its cluster and has not answered yet.
         self._silent = False
@@ -328,14 +332,23 @@ class Dispatcher:
         """Fill the window: choose a job for each free place, write its task down, send it."""
         out = sum(len(ledger.running) for ledger in self._ledgers.values())
         free = self._slots * self._depth() - out
-        if free <= 0 or not (self._intake.waiting or any(b.open for b in self._ledgers.values())):
+        overtaking = self._overtaking()
+        if max(free, overtaking) <= 0 or not (self._intake.waiting or any(b.open for b in self._ledgers.values())):
             return
-        for taken in self._intake.take_up(self._ledgers.values(), slots=self._slots, free=free):
+        books = self._ledgers.values()
+        for taken in self._intake.take_up(books, slots=self._slots, free=max(free, 0), overtaking=overtaking):
             self._adopt(taken)
+        for job in self._returned & self._orders.keys():
+            self._order += 1
+            self._orders[job] = self._order
+        self._returned.clear()
         chosen: list[tuple[Ledger, int, tuple[int, int], float | None]] = []
-        while free > 0:
+        while max(free, overtaking) > 0:
             ledger = self._choose()
-            if ledger is None or not self._has_place(ledger):
+            if ledger is None:
+                break
+            overtakes = overtaking > 0 and not ledger.running
+            if not overtakes and (free <= 0 or not self._has_place(ledger)):
                 break
             # A second task per place only hides the round trip; it must not make the pieces smaller.
             places = max(1, min(free, self._slots - len(ledger.running)) if ledger.pace is None else self._slots)
@@ -343,8 +356,10 @@ class Dispatcher:
             if handed is None:
                 break
             task, span, budget = handed
+            ledger.running[task].overtakes = overtakes
             chosen.append((ledger, task, span, budget))
             free -= 1
+            overtaking -= overtakes
         if not chosen:
             return
         try:
@@ -356,12 +371,27 @@ class Dispatcher:
             for ledger, task, *_ in chosen:
                 ledger.stopped(task)
             raise
-        self._courier.send(
-            [
-                Errand(job=ledger.job, task=task, span=span, attempt=ledger.running[task].attempt, budget=budget)
-                for ledger, task, span, budget in chosen
-            ]
-        )
+        self._courier.send([self._errand(*each) for each in chosen])
+
+    def _errand(self, ledger: Ledger, task: int, span: tuple[int, int], budget: float | None) -> Errand:
+        out = ledger.running[task]
+        return Errand(job=ledger.job, task=task, span=span, attempt=out.attempt, budget=budget, overtakes=out.overtakes)
+
+    def _overtaking(self) -> int:
+        """Return how many jobs may begin before what others have sent ahead, as soon as a place is free.
+
+        At most one per place, counted until it is back: so those that were overtaken have every other place.
+        """
+        if self.cluster.window == 1:
+            return 0
+        busy = [b for b in self._ledgers.values() if b.running]
+        if sum(len(b.running) for b in busy) <= self._slots:
+            return 0
+        rest = [b for b in busy if not any(out.overtakes for out in b.running.values())]
+        if all(b.single for b in rest):
+            return 0
+        # Where one takes long, nobody knows when its place is free, and nothing was sent ahead.
+        return self._slots - (len(busy) - len(rest)) if all(b.short for b in rest) else 0
 
     def _depth(self) -> int:
         """Return how many tasks may be out per place: more than the usual where all are calls known to be short."""
@@ -375,13 +405,18 @@ class Dispatcher:
         """Call back the calls that were sent ahead and wait behind a long one: another place may be free sooner."""
         if sum(len(ledger.running) for ledger in self._ledgers.values()) <= self._slots:
             return
+        overtaken = any(out.overtakes for ledger in self._ledgers.values() for out in ledger.running.values())
+        mixed = any(not ledger.single and ledger.running for ledger in self._ledgers.values())
         for ledger in self._ledgers.values():
-            if not ledger.single or ledger.pace is None:
+            if ledger.pace is None or not (ledger.single or overtaken):
                 continue
+            patience = PARKED_SECONDS if mixed else RECALL_SECONDS
             for task, out in ledger.running.items():
-                if not out.began and out.stopping_since is None and now - out.since > RECALL_SECONDS:
-                    out.stopping_since = now
-                    self._courier.cancel(ledger.job.id, task)
+                if out.began or out.overtakes or out.stopping_since is not None or now - out.since <= patience:
+                    continue
+                out.stopping_since = now
+                self._courier.cancel(ledger.job.id, task)
+                if ledger.single:
                     ledger.pace = None
 
     def _choose(self) -> Ledger | None:
@@ -406,6 +441,7 @@ class Dispatcher:
         for ledger in changed:
             if ledger.held or (ledger.ending is not None and ledger.ending.status is Status.RETRYING):
                 self._seen = None  # Its next attempt may be the next thing that is due.
+            self._returned.add(ledger.job.id)
             self._conclude(ledger)
 
     def _wake_delayed(self) -> None:

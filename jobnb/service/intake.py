@@ -43,7 +43,7 @@ class Intake:
     #: Seconds that the last call of a name took.
     _paces: dict[str, float] = field(default_factory=dict)
 
-    def take_up(self, books: Collection[Ledger], *, slots: int, free: int) -> list[Ledger]:
+    def take_up(self, books: Collection[Ledger], *, slots: int, free: int, overtaking: int = 0) -> list[Ledger]:
         """Make the next waiting jobs running, as many as could start now, and return their books.
 
         Parameters
@@ -54,6 +54,8 @@ class Intake:
             Places of the cluster.
         free : int
             Tasks that may still be sent, those that would wait behind short ones included.
+        overtaking : int, default 0
+            Jobs that may begin before tasks that were sent and have not begun.
         """
         if not self.waiting:
             return []
@@ -61,9 +63,9 @@ class Intake:
         held = self.capped(books)
         busy = [b.job.priority.rank for b in books if b.open and b.job.queue not in held]
         out = sum(len(ledger.running) for ledger in books)
-        room = max(0, slots - out) if not busy else max(1, free // 2)
+        room = max(overtaking, max(0, slots - out) if not busy else max(1, free // 2))
         # Behind short calls a short one may wait on the cluster: that hides the way there and back.
-        most = room if busy or not all(b.short for b in books) else free
+        most = room if busy or not all(b.short for b in books) else max(room, free)
         if not most:
             return []
         # One more than there is room for, to know whether any is left: reading a row costs as much as starting its job.
@@ -72,13 +74,17 @@ class Intake:
         found = [job for job in found if job.priority.rank >= max(busy, default=0)]
         if not found:
             return []
+        # Those that were taken up and have no place yet come first, unless one is more urgent.
+        idle = [b.job.priority.rank for b in books if b.open and not b.running and b.job.queue not in held]
+        first = [job for n, job in enumerate(found) if n + sum(r >= job.priority.rank for r in idle) < room]
+        ahead = itertools.takewhile(lambda job: self.pace(job) is not None, found[room:most])
+        chosen = [*first, *ahead]
+        if not chosen:
+            return []
         with self.store.tasks.fenced(self.keeper.lease, "normal"):
-            ahead = itertools.takewhile(lambda job: self.pace(job) is not None, found[room:most])
             # One by one: the first of those that wait for an outside service may be its probe.
             taken = [
-                job
-                for job in (*found[:room], *ahead)
-                if not needs.keeps_back(self.store, job) and self.store.tasks.start_job(job.id)
+                job for job in chosen if not needs.keeps_back(self.store, job) and self.store.tasks.start_job(job.id)
             ]
         self.waiting = len(found) > len(taken)
         return [self._opened(job) for job in taken]

@@ -38,6 +38,8 @@ class Running:
     since: float = field(default_factory=time.monotonic)
     #: Monotonic time of the request to stop it.
     stopping_since: float | None = None
+    #: It was sent when all places were taken, to go before what others had sent ahead.
+    overtakes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
