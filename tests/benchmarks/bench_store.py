@@ -1,7 +1,8 @@
 """Whether the store stays fast as it fills: ``python tests/benchmarks/bench_store.py [--smoke]``; JSON on request.
 
 Number to reach (issue 3): listing, claiming and finishing cost the same with 100 and with 100,000 finished jobs in the
-store; growth at most 20 %. Only counting by state grows, to 3 ms for 100,000. The two stores are measured in turns, so
+store; growth at most 20 %. And a claim costs the same with 100 and with 100,000 jobs waiting in a queue that is full.
+Only counting by state grows, to 3 ms for 100,000. The two stores are measured in turns, so
 that a busy machine slows both.
 """
 
@@ -13,10 +14,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from jobnb.job import Status, utcnow
+from jobnb.service import choice
 from jobnb.store import Store
 from jobnb.store.jobs import NewJob
 from jobnb.store.leases import Lease
@@ -156,6 +159,62 @@ class Bench:
         }
 
 
+def beside_a_full_queue(sizes: tuple[int, int], rounds: int) -> dict[str, float]:
+    """Measure claims while so many jobs wait in a queue that is full, in turns."""
+    times: list[list[float]] = [[], []]
+    with tempfile.TemporaryDirectory() as folder:
+        stores = [FullQueue(Path(folder) / str(size), size) for size in sizes]
+        for _ in range(rounds):
+            for each, found in zip(stores, times, strict=True):
+                began = time.perf_counter()
+                each.claim()
+                found.append((time.perf_counter() - began) / CALLS)
+        for each in stores:
+            each.store.close()
+    a, b = (1e6 * statistics.median(each) for each in times)
+    print(f"{'claim; full queue of':20} {a:10,.1f} {b:10,.1f} {b / a - 1:+22.0%}", flush=True)
+    return {"few_us": round(a, 1), "many_us": round(b, 1), "growth": round(b / a - 1, 3)}
+
+
+class FullQueue:
+    """A store in which many jobs wait in a queue that is full, and a few in others."""
+
+    def __init__(self, home: Path, waiting: int) -> None:
+        self.store = Store(home)
+        lease = self.store.leases.take("local", "bench", 3600, {})
+        assert lease is not None
+        self.lease = lease
+        store, database = self.store, self.store.database
+        store.queues.put("full", max_concurrent=1, max_tasks=None, defaults={})
+        for name in ("a", "b"):
+            store.queues.put(name, max_concurrent=1_000_000, max_tasks=None, defaults={})
+        model = store.jobs.add(replace(new(), queue="full"))
+        columns = [str(row[1]) for row in database.rows("PRAGMA table_info(jobs)") if row[1] not in ("seq", "id")]
+        copied = ", ".join(columns)
+        with database.writing("normal"):
+            database.rows(
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) "
+                f"INSERT INTO jobs (id, {copied}) SELECT printf('%08x', i), {copied} FROM n, jobs WHERE id = ?2",
+                (waiting, model),
+            )
+        with store.tasks.fenced(lease):
+            assert store.tasks.start_job(model)
+        for name in ("a", "b", "default") * CALLS:
+            store.jobs.add(replace(new(), queue=name))
+        database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def claim(self) -> None:
+        """Claim as the service does where queues are defined, and put the job back."""
+        store = self.store
+        for _ in range(CALLS):
+            lines = store.queues.lines("local", store.queues.rules(), 3)
+            (job, *_) = store.tasks.waiting_at(choice.merge(lines, 3))
+            with store.tasks.fenced(self.lease, "normal"):
+                assert store.tasks.start_job(job.id)
+            with store.tasks.fenced(self.lease, "normal"):
+                store.tasks.requeue(job.id, "")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -181,6 +240,7 @@ def main() -> None:
         a, b = (1e6 * statistics.median(each) for each in (few, many))
         result[name] = {"few_us": round(a, 1), "many_us": round(b, 1), "growth": round(b / a - 1, 3)}
         print(f"{name:20} {a:10,.1f} {b:10,.1f} {b / a - 1:+22.0%}", flush=True)
+    result["claim beside a full queue"] = beside_a_full_queue(sizes, rounds)
     if said.json:
         said.json.write_text(json.dumps(result, indent=2))
 
