@@ -76,7 +76,8 @@ class Intake:
             return []
         # Those that were taken up and have no place yet come first, unless one is more urgent.
         idle = [b.job.priority.rank for b in books if b.open and not b.running and b.job.queue not in held]
-        first = [job for n, job in enumerate(found) if n + sum(r >= job.priority.rank for r in idle) < room]
+        places = max(free, overtaking)
+        first = [job for n, job in enumerate(found[:room]) if n + sum(r >= job.priority.rank for r in idle) < places]
         ahead = itertools.takewhile(lambda job: self.pace(job) is not None, found[room:most])
         chosen = [*first, *ahead]
         if not chosen:
