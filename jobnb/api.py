@@ -216,6 +216,7 @@ def options(**said: Any) -> Submitter:
         Seconds between the polite interrupt and the kill; 0.3 by default.
     tags : str or sequence of str
     queue : str
+        See `jobnb.queue`; its defaults hold where nothing else is said.
     run_at : datetime or str
         Not before this moment.
     seed : int
