@@ -19,7 +19,7 @@ from jobnb.worker.failure import versions
 log = logging.getLogger(__name__)
 
 #: What every job needs. Never a user's module.
-LIGHT = ("cloudpickle", "jobnb.work")
+LIGHT = ("cloudpickle", "jobnb.work", "jobnb.sources")
 #: What most research needs.
 LIBRARIES = (*LIGHT, "numpy", "pandas", "jobnb.research.kernel")
 

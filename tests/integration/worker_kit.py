@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import cloudpickle
-
+from jobnb.packing import pack
 from jobnb.work import CallWork
 from jobnb.worker.host import host
 from jobnb.worker.request import TaskOutcome, TaskRequest
@@ -23,7 +22,7 @@ _numbers = itertools.count(1)
 
 def ask(fn: Callable[..., Any], *args: Any, work: Any = None, **options: Any) -> tuple[TaskRequest, bytes]:
     work = work if work is not None else CallWork(fn=fn, args=args)
-    payload = cloudpickle.dumps(work)
+    payload = pack(work, _no_blobs).payload
     fields: dict[str, Any] = {
         "job": f"job{next(_numbers)}",
         "task": 0,
@@ -34,6 +33,10 @@ def ask(fn: Callable[..., Any], *args: Any, work: Any = None, **options: Any) ->
         "payload_hash": hashlib.sha256(payload).hexdigest(),
     }
     return TaskRequest(**{**fields, **options}), payload
+
+
+def _no_blobs(content: bytes) -> str:
+    raise AssertionError("there is no store here that could keep a large array")
 
 
 def run(fn: Callable[..., Any], *args: Any, **options: Any) -> TaskOutcome:
