@@ -247,16 +247,19 @@ class Evaluator:
         """Run one row; return its metrics and its daily returns, between the closes of the bars ``ends``."""
         from jobnb.research import daily
 
-        if isinstance(wanted, Orders) or self._lots is not None:
+        if self._lots is not None or self.options.borrow_cost > 0.0:
+            # The fills alone do not tell the equity.
             ran = self.one(wanted)
             return ran.values, daily.daily_returns(ran.equity, ends)
-        row = wanted.view(np.int8) if wanted.dtype == np.bool_ else wanted
+        row = wanted.targets if isinstance(wanted, Orders) else wanted
+        row = row.view(np.int8) if row.dtype == np.bool_ else row
+        limits = wanted.limits[None] if isinstance(wanted, Orders) else None
         out = np.empty((1, len(METRICS)))
         block = cast("Targets", np.ascontiguousarray(row).reshape(1, -1))
-        made = self._run(block, 1, None, out, self._log)
+        made = self._run(block, 1, limits, out, self._log)
         if made > len(self._log):
             self._log = np.empty((2 * made, self._no_fills.shape[1]))
-            self._run(block, 1, None, out, self._log)
+            self._run(block, 1, limits, out, self._log)
         returns = np.empty(ends.size - 1)
         daily.returns_between(self._log[:made], self.bars.close, ends, self.options.initial_capital, returns)
         return out[0], returns

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from jobnb.research.jit import compiled, inlined, lean
 from jobnb.research.kernel import TURNS_ROOM, turns_of
-from jobnb.research.lanes import LANES, padded
+from jobnb.research.lanes import LANES, extremes, padded
 from jobnb.research.measure import (
     BARS_HELD,
     FEES,
@@ -108,9 +108,16 @@ def _change(want: float, size: float, p: float, state: Floats, terms: Floats) ->
     # A change of less than the fee itself is not made.
     if terms[MINIMUM] > 0.0 and abs(missing) <= terms[MINIMUM]:
         return 0.0
-    side = 1.0 if missing > 0.0 else -1.0
-    cost = slippage + terms[COMMISSION] * (1.0 + side * slippage)
-    change: float = missing / ((1.0 + side * want * cost) * p + side * want * terms[PER_SHARE])
+    # The two sides by a branch, which can be foretold; what is chosen by a number has to wait for it.
+    change: float
+    if missing > 0.0:
+        side = 1.0
+        cost = slippage + terms[COMMISSION] * (1.0 + slippage)
+        change = missing / ((1.0 + want * cost) * p + want * terms[PER_SHARE])
+    else:
+        side = -1.0
+        cost = slippage + terms[COMMISSION] * (1.0 - slippage)
+        change = missing / ((1.0 - want * cost) * p - want * terms[PER_SHARE])
     if terms[MINIMUM] > 0.0:
         paid = p * (1.0 + side * slippage)
         if terms[COMMISSION] * abs(change) * paid + terms[PER_SHARE] * abs(change) < terms[MINIMUM]:
@@ -205,14 +212,14 @@ def _note(
 
 @inlined
 def _first_hit(
-    at: int, until: int, high: Floats, low: Floats, tops: Floats, bottoms: Floats, stop: float, take: float
+    at: int, until: int, high: Floats, low: Floats, tops: Floats, bottoms: Floats, lower: float, upper: float
 ) -> int:
-    """Return the first bar that reaches down to ``stop`` or up to ``take``, or ``until``."""
+    """Return the first bar that reaches down to ``lower`` or up to ``upper``, or ``until``."""
     while at < until:
         block = at // BLOCK
         end = min((block + 1) * BLOCK, until)
-        if bottoms[block] <= stop or tops[block] >= take:
-            while at < end and not (low[at] <= stop or high[at] >= take):
+        if bottoms[block] <= lower or tops[block] >= upper:
+            while at < end and not (low[at] <= lower or high[at] >= upper):
                 at += 1
             if at < end:
                 return at
@@ -257,9 +264,16 @@ def _hold(
     # Long and without debt nothing can be lost but all of it.
     safe = units > 0.0 and cash >= 0.0 and not borrows
     level = stop
-    if safe and not follows:
-        # The plain stop and target of a long position, as fast as can be.
-        k = _first_hit(at, until, high, low, tops, bottoms, stop, take)
+    k = at
+    quick = not follows and not borrows
+    if quick:
+        # A plain stop and target, as fast as can be, unless all might be lost at a close before.
+        lower, upper = (stop, take) if units > 0.0 else (take, stop)
+        k = _first_hit(at, until, high, low, tops, bottoms, lower, upper)
+        if not safe and k > at:
+            lowest, highest = extremes(ahead, at, k)
+            quick = cash + units * (lowest if units > 0.0 else highest) > 0.0
+    if quick:
         if recorded:
             for i in range(at, k):
                 equity[i] = cash + units * close[i]
