@@ -7,6 +7,7 @@ one row and at most one job. What is decided, it asks of `jobnb.triggers`.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -21,8 +22,25 @@ from jobnb.triggers.trigger import Trigger
 
 logger = logging.getLogger(__name__)
 
+#: Schedules whose ticks are written down in one transaction: others wait for it no longer than some 30 ms.
+TOGETHER = 100
 #: Triggers kept parsed: as many as there usually are schedules.
 _PARSED = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """What is to become of the ticks of a schedule that are due, and when the next one is."""
+
+    schedule: ScheduleRecord
+    policy: Policy
+    ticks: Sequence[Tick]
+    following: datetime | None
+
+
+def _batches(due: Sequence[Decided]) -> Iterator[Sequence[Decided]]:
+    for i in range(0, len(due), TOGETHER):
+        yield due[i : i + TOGETHER]
 
 
 @dataclass(kw_only=True)
@@ -61,40 +79,52 @@ class Planner:
             self._next = self.store.schedules.next_due(cluster)
             started = self._fire_waiting(cluster)
         if self._next is not None and self._next <= now:
-            for schedule in self.store.schedules.due(cluster, from_us(now)):
-                started = self._fire_due(schedule, from_us(now)) or started
+            due = [self._decide(each, from_us(now)) for each in self.store.schedules.due(cluster, from_us(now))]
+            for batch in _batches([each for each in due if each is not None]):
+                started = self._fire(batch, from_us(now)) or started
             self._next = self.store.schedules.next_due(cluster)
         return started
 
-    def _fire_due(self, schedule: ScheduleRecord, now: datetime) -> bool:
+    def _decide(self, schedule: ScheduleRecord, now: datetime) -> Decided | None:
+        """Decide on the ticks of a schedule, outside any transaction: a calendar may have to be loaded."""
         policy = Policy(**schedule.policy)
         try:
             trigger = self._trigger(schedule)
             made = ticks.due(trigger, schedule.decided_at, now, policy)
-            following = trigger.after(now)
+            return Decided(schedule=schedule, policy=policy, ticks=made, following=trigger.after(now))
         except JobnbError as error:
             # Nobody knows when it is due: that is shown, and nothing is guessed.
             logger.warning("schedule %s: %s: %s", schedule.name, error.code, error.message)
             with self.store.tasks.fenced(self.keeper.lease):
                 self.store.schedules.pause(schedule.name, f"{error.code}: {error.message}")
-            return False
+            return None
+
+    def _fire(self, batch: Sequence[Decided], now: datetime) -> bool:
+        """Write down what was decided on some schedules, all or nothing; return whether any run was started."""
         started = 0
+        # In one transaction, because most of the cost of a tick is making it durable.
         with self.store.tasks.fenced(self.keeper.lease):
-            if self.store.schedules.get(schedule.name) != schedule:
-                # Somebody has just changed it: the next step sees what it is now.
-                self._seen = None
-                return False
-            for tick in made:
-                if policy.max_runs is not None and schedule.runs + started >= policy.max_runs:
-                    following = None
-                    break
-                started += self._take(schedule, tick, policy)
-            over = policy.max_runs is not None and schedule.runs + started >= policy.max_runs
-            if over:
-                following = None
-            note = f"over after {schedule.runs + started} runs" if over else None if following else "over"
-            self.store.schedules.decided(schedule.name, now, following, note)
+            for decided in batch:
+                if self.store.schedules.get(decided.schedule.name) != decided.schedule:
+                    # Somebody has just changed it: the next step sees what it is now.
+                    self._seen = None
+                else:
+                    started += self._fire_one(decided, now)
         return bool(started)
+
+    def _fire_one(self, decided: Decided, now: datetime) -> int:
+        schedule, policy, following = decided.schedule, decided.policy, decided.following
+        started = 0
+        for tick in decided.ticks:
+            if policy.max_runs is not None and schedule.runs + started >= policy.max_runs:
+                break
+            started += self._take(schedule, tick, policy)
+        over = policy.max_runs is not None and schedule.runs + started >= policy.max_runs
+        if over:
+            following = None
+        note = f"over after {schedule.runs + started} runs" if over else None if following else "over"
+        self.store.schedules.decided(schedule.name, now, following, note)
+        return started
 
     def _take(self, schedule: ScheduleRecord, tick: Tick, policy: Policy) -> bool:
         """Do with a tick what was decided on it, unless a run goes on; return whether a run was started."""
