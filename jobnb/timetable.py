@@ -90,6 +90,28 @@ class Schedule:
         record = self.record
         return record.next_at if record.enabled else None
 
+    def upcoming(self, count: int = 5, after: datetime | None = None) -> list[datetime]:
+        """Return its next moments, in UTC, or those after another moment; what its own functions say is not asked.
+
+        Parameters
+        ----------
+        count : int, default 5
+        after : datetime, optional
+            Aware; now by default. Also of years to come, to see what a change of the clock or a holiday does.
+
+        Raises
+        ------
+        OutOfCalendar
+            ``OUT_OF_CALENDAR``: nobody knows the holidays yet.
+        """
+        trigger = described.trigger(dict(self.record.trigger))
+        at = trigger.after(from_us(self._manager.store.clock()) if after is None else after)
+        found: list[datetime] = []
+        while at is not None and len(found) < count:
+            found.append(at)
+            at = trigger.after(at)
+        return found
+
     @property
     def last_run(self) -> Job | None:
         """The newest of its jobs that are kept."""

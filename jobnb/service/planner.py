@@ -105,7 +105,7 @@ class Planner:
         # In one transaction, because most of the cost of a tick is making it durable.
         with self.store.tasks.fenced(self.keeper.lease):
             for decided in batch:
-                if self.store.schedules.get(decided.schedule.name) != decided.schedule:
+                if not self.store.schedules.unchanged(decided.schedule):
                     # Somebody has just changed it: the next step sees what it is now.
                     self._seen = None
                 else:

@@ -7,6 +7,7 @@ that they start, fenced by its lease: so a tick has one row and at most one job,
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -21,10 +22,12 @@ from jobnb.store.runs import PART
 
 _COLUMNS = (
     "name, cluster, trigger, policy, job, payload, blobs, enabled, note, created_at, decided_at, next_at, runs, "
-    "failures, beside"
+    "failures, beside, changed"
 )
 #: Rows of ticks kept of one schedule.
 TICKS_KEPT = 10_000
+#: Once in so many decisions on a schedule, older ones are removed.
+TICKS_PRUNED = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class ScheduleRecord:
         Runs so far, and failures in a row.
     beside : mapping
         The other jobs of each run, and how they hang together; see `_beside`.
+    changed : int
+        How often somebody has changed it.
     """
 
     name: str
@@ -65,6 +70,7 @@ class ScheduleRecord:
     runs: int = 0
     failures: int = 0
     beside: Mapping[str, Any] = field(default_factory=dict)
+    changed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +158,7 @@ class Schedules:
         self._clock = clock
         self._jobs = jobs
         self._payloads = payloads
+        self._decided: Counter[str] = Counter()
 
     # Front doors
 
@@ -189,7 +196,7 @@ class Schedules:
                 "INSERT INTO schedules (name, cluster, trigger, policy, job, payload, blobs, created_at, decided_at, "
                 "next_at, beside) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (name) DO UPDATE "
                 "SET cluster = ?2, trigger = ?3, policy = ?4, job = ?5, payload = ?6, blobs = ?7, decided_at = ?9, "
-                "next_at = ?10, beside = ?11, runs = 0, failures = 0, note = '', enabled = 1",
+                "next_at = ?10, beside = ?11, runs = 0, failures = 0, note = '', enabled = 1, changed = changed + 1",
                 (
                     name,
                     new.cluster,
@@ -223,7 +230,8 @@ class Schedules:
                 return
             assert decided_at is not None
             self._db.rows(
-                "UPDATE schedules SET enabled = 1, note = '', failures = 0, decided_at = ?, next_at = ? WHERE name = ?",
+                "UPDATE schedules SET enabled = 1, note = '', failures = 0, decided_at = ?, next_at = ?, "
+                "changed = changed + 1 WHERE name = ?",
                 (to_us(decided_at), None if next_at is None else to_us(next_at), name),
             )
 
@@ -263,6 +271,14 @@ class Schedules:
             "ORDER BY next_at LIMIT ?"
         )
         return [_record(row) for row in self._db.rows(sql, (cluster, to_us(now), limit))]
+
+    def unchanged(self, known: ScheduleRecord) -> bool:
+        """Tell whether a schedule that is due stands as it was read; call inside a transaction."""
+        row = self._db.row(
+            "SELECT 1 FROM schedules WHERE name = ? AND enabled = 1 AND decided_at = ? AND runs = ? AND changed = ?",
+            (known.name, to_us(known.decided_at), known.runs, known.changed),
+        )
+        return row is not None
 
     def waiting(self, cluster: str) -> list[tuple[str, datetime]]:
         """Return the ticks that wait for the run before them to end: (schedule, moment), oldest first."""
@@ -343,6 +359,10 @@ class Schedules:
             "enabled = CASE WHEN ?3 IS NULL THEN 0 ELSE enabled END WHERE name = ?1",
             (name, to_us(until), None if next_at is None else to_us(next_at), note),
         )
+        # Now and then, because it reads past all that are kept.
+        self._decided[name] += 1
+        if self._decided[name] % TICKS_PRUNED:
+            return
         self._db.rows(
             "DELETE FROM ticks WHERE schedule = ?1 AND verdict <> 'waiting' AND fire_at < "
             "(SELECT fire_at FROM ticks WHERE schedule = ?1 ORDER BY fire_at DESC LIMIT 1 OFFSET ?2)",
@@ -351,12 +371,12 @@ class Schedules:
 
     def pause(self, name: str, why: str) -> None:
         """Pause a schedule and say why; call inside `Tasks.fenced`."""
-        self._db.rows("UPDATE schedules SET enabled = 0, note = ? WHERE name = ?", (why, name))
+        self._db.rows("UPDATE schedules SET enabled = 0, note = ?, changed = changed + 1 WHERE name = ?", (why, name))
 
 
 def _record(row: Row) -> ScheduleRecord:
     (name, cluster, trigger, policy, job, payload, blobs, enabled, note, created_at, decided_at, next_at, runs,
-     failures, beside) = row  # fmt: skip
+     failures, beside, changed) = row  # fmt: skip
     return ScheduleRecord(
         name=name,
         cluster=cluster,
@@ -372,5 +392,6 @@ def _record(row: Row) -> ScheduleRecord:
         next_at=None if next_at is None else from_us(next_at),
         runs=runs,
         failures=failures,
-        beside=json.loads(beside),
+        beside=json.loads(beside) if len(beside) > 2 else {},
+        changed=changed,
     )

@@ -372,6 +372,8 @@ END;
 _TIMETABLE = """
 -- The jobs that every run of a schedule has beside its own one, and how they hang together.
 ALTER TABLE schedules ADD COLUMN beside TEXT NOT NULL DEFAULT '{}';
+-- Counts how often somebody has changed, paused or resumed it.
+ALTER TABLE schedules ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
 """
 
 V5 = _QUEUES + _CHAINS + _LIMITS + _NOTICES + _TIMETABLE

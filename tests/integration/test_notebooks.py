@@ -150,3 +150,14 @@ def test_walk_forward_and_luck(executed):
     assert "White's reality check: p-value" in said
     assert "Hansen's SPA: p-value" in said
     assert "months needed to be 95 % sure" in said
+
+
+def test_schedules(executed):
+    notebook = executed("05-schedules")
+    said = {cell.source.splitlines()[-1]: cell.outputs for cell in notebook.cells if cell.get("outputs")}
+    text = {line: out[-1].get("data", {}).get("text/plain", "") for line, out in said.items()}
+    assert "only=is_quarter_end said no" in text["quarterly.when, quarterly.ticks(1)[0].why, quarterly.runs"]
+    assert "Fri 27 Nov 12:50" in "".join(text.values())
+    assert text["run.parents[0].name, run.name, sheet.name, Path(sheet.result()).exists()"].endswith("True)")
+    assert "{'positions': 1}" in text.values()
+    assert "no schedules" in text["jobnb.schedules()"]

@@ -552,3 +552,13 @@ def test_a_draining_queue_leaves_its_ticks_out(world: World) -> None:
     world.store.queues.turn("c", "open", "ann")
     world.clock.move(hours=1)
     assert world.step()
+
+
+def test_its_next_moments_also_of_years_to_come(world: World) -> None:
+    schedule = world.manager.schedule("beat", len, "30 2 * * *", args=("abc",), tz="Europe/Berlin")
+    assert schedule.upcoming(2) == [NOON.replace(hour=1, minute=30) + timedelta(days=d) for d in (1, 2)]
+    # The clock goes from 2 to 3 that night.
+    spring = schedule.upcoming(2, after=datetime(2027, 3, 27, 12, tzinfo=UTC))
+    assert spring == [datetime(2027, 3, 28, 1, tzinfo=UTC), datetime(2027, 3, 29, 0, 30, tzinfo=UTC)]
+    once = world.manager.schedule("once", len, NOON + timedelta(days=1), args=("abc",))
+    assert once.upcoming() == [NOON + timedelta(days=1)]
