@@ -447,7 +447,8 @@ class TestCancel:
             finally:
                 cleaned.write_text("yes")
 
-        task = Running(job)
+        # Long enough for a busy machine; as soon as it has cleaned up, it is over.
+        task = Running(job, cancel_grace=30.0)
         read_pid(note)
         task.tell("cancel")
         assert task.outcome().state == "cancelled"
