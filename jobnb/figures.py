@@ -54,13 +54,14 @@ class Figures(dict[str, Any]):
         by_priority = ", ".join(f"{n:,} {name}" for name, n in queue["pending"].items() if n)
         pending = f"{queue['total_pending']:,} pending" + (f" ({by_priority})" if by_priority else "")
         scheduler = self["scheduler"]
+        schedules = f"{scheduler['total_tasks']:,} schedule{'s' * (scheduler['total_tasks'] != 1)}"
         failed = f"{workers['jobs_failed']:,} failed ({_rate(workers['success_rate'])} succeeded)"
         return [
             f"queue      {pending}, {queue['scheduled']:,} scheduled, {queue['retrying']:,} retrying, "
             f"{queue['processing']:,} processing, {queue['dead_letter']:,} dead letters",
             f"workers    {workers['status']}: {workers['jobs_processed']:,} jobs processed, {failed}, "
             f"mean {_time(workers['average_processing_time'])}",
-            f"scheduler  {'' if scheduler['running'] else 'not '}running: {scheduler['total_tasks']:,} schedules, "
+            f"scheduler  {'' if scheduler['running'] else 'not '}running: {schedules}, "
             f"{scheduler['enabled_tasks']:,} enabled, {scheduler['disabled_tasks']:,} disabled, "
             f"{scheduler['due_tasks']:,} due",
             f"runs       {runs['total_runs']:,} in {runs['days']:g} days: {_counts(runs)}; {_times(runs['duration'])}",

@@ -188,7 +188,7 @@ class Planned:
 class Schedules(list[Schedule]):
     """Several schedules; a notebook shows them as a table."""
 
-    HEAD = ("name", "when", "next", "last", "runs", "note")
+    HEAD = ("name", "when", "next (UTC)", "last", "runs", "note")
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return what the table shows."""
