@@ -6,6 +6,7 @@ follows it cell by cell; whatever ends the child ends the kernel. (Not ``noteboo
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from jobnb import submission
+from jobnb.daemon import EMBEDDED
 from jobnb.dated import DatedPath
 from jobnb.errors import MissingPackage, UsageProblem
 from jobnb.job import Job
@@ -72,6 +74,9 @@ def run_notebook(
 ) -> Job:
     """Run a notebook as a job; see `jobnb.run_notebook`."""
     options = options or Options()
+    if manager.cluster == EMBEDDED:
+        # Whose workers have the packages that are installed here.
+        _check_packages()
     source = Path(path).expanduser()
     content = _read(source)
     given = dict(parameters or {})
@@ -273,15 +278,19 @@ def _execute(client: Any) -> None:
     client.execute(env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, preexec_fn=lambda: die_with_parent(parent))
 
 
+def _check_packages() -> None:
+    for name in ("ipykernel", "nbclient", "nbformat"):
+        if importlib.util.find_spec(name) is None:
+            raise MissingPackage(
+                f"to run a notebook needs {name}, which is not installed here. Run: pip install 'jobnb[notebooks]'"
+            )
+
+
 def _packages() -> tuple[Any, Any]:
-    try:
-        import ipykernel  # noqa: F401 - what runs the cells
-        import nbclient
-        import nbformat
-    except ImportError as error:
-        raise MissingPackage(
-            f"to run a notebook needs {error.name}, which is not installed here. Run: pip install 'jobnb[notebooks]'"
-        ) from error
+    _check_packages()
+    import nbclient
+    import nbformat
+
     return nbformat, nbclient
 
 

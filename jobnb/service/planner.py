@@ -90,8 +90,10 @@ class Planner:
         policy = Policy(**schedule.policy)
         try:
             trigger = self._trigger(schedule)
-            made = ticks.due(trigger, schedule.decided_at, now, policy)
-            return Decided(schedule=schedule, policy=policy, ticks=made, following=trigger.after(now))
+            next_at, last = schedule.next_at, schedule.decided_at
+            known = next_at if next_at is not None and next_at > last else None
+            made, following = ticks.decided(trigger, last, now, policy, known=known)
+            return Decided(schedule=schedule, policy=policy, ticks=made, following=following)
         except JobnbError as error:
             # Nobody knows when it is due: that is shown, and nothing is guessed.
             logger.warning("schedule %s: %s: %s", schedule.name, error.code, error.message)

@@ -123,9 +123,19 @@ def due(trigger: Trigger, last: datetime, now: datetime, policy: Policy) -> list
     list of Tick
         Each moment once. Where there were more than `MOST`, the earlier ones share the row of their first.
     """
+    return decided(trigger, last, now, policy)[0]
+
+
+def decided(
+    trigger: Trigger, last: datetime, now: datetime, policy: Policy, *, known: datetime | None = None
+) -> tuple[list[Tick], datetime | None]:
+    """Decide as `due` does, and return the next moment after ``now`` as well; None if there is none any more.
+
+    ``known``: the first moment after ``last``, where that was asked before.
+    """
     moments: list[datetime] = []
     dropped, first = 0, None
-    tick = trigger.after(last)
+    tick = known or trigger.after(last)
     while tick is not None and tick <= now:
         moments.append(tick)
         if len(moments) > MOST:
@@ -153,7 +163,7 @@ def due(trigger: Trigger, last: datetime, now: datetime, policy: Policy) -> list
             )
         else:
             made.append(Tick(at=moment, verdict="fired", why=f"noticed {_length(late)} late"))
-    return made
+    return made, tick
 
 
 def delay(name: str, at: datetime, jitter: float) -> timedelta:

@@ -150,3 +150,12 @@ def test_what_a_notebook_cannot_be_given(manager: JobManager, tmp_path: Path) ->
         with pytest.raises(UsageProblem, match=words):
             paper.run_notebook(manager, path, said)
     assert manager.jobs() == []
+
+
+def test_without_the_packages_it_says_what_to_install(
+    manager: JobManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(jobnb.JobnbError, match=r"pip install 'jobnb\[notebooks\]'") as caught:
+        paper.run_notebook(manager, tmp_path / "x.ipynb")
+    assert caught.value.code == "MISSING_PACKAGE"
