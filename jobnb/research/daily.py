@@ -70,17 +70,20 @@ def returns_between(fills: Floats, close: Floats, ends: Whole, capital: float, o
     """Write the daily returns to ``out`` as `returns_of` does of `equity_of`, without the equity between the ends."""
     cash = capital
     units = 0.0
-    k = 0
     last = 0.0
-    for d in range(ends.size):
-        while k < fills.shape[0] and fills[k, BAR] <= ends[d]:
+    d = 0
+    for k in range(fills.shape[0] + 1):
+        until = int(fills[k, BAR]) if k < fills.shape[0] else close.size
+        while d < ends.size and ends[d] < until:
+            value = cash + units * close[ends[d]]
+            if d > 0:
+                # Where nothing is held there is nothing to divide.
+                out[d - 1] = value / last - 1.0 if last > 0.0 and value != last else 0.0
+            last = value
+            d += 1
+        if k < fills.shape[0]:
             cash = fills[k, CASH]
             units = fills[k, HELD]
-            k += 1
-        value = cash + units * close[ends[d]]
-        if d > 0:
-            out[d - 1] = value / last - 1.0 if last > 0.0 else 0.0
-        last = value
 
 
 @lean

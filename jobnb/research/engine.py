@@ -138,8 +138,6 @@ class Evaluator:
         self.options = options
         # For the log of a run that keeps none.
         self._no_fills = np.empty((0, measure.FILL_COLUMNS))
-        # And of one that is read at once.
-        self._log = np.empty((512, measure.FILL_COLUMNS))
         data = (bars.close, bars.days, bars.day_end, bars.day_count)
         costs = (options.initial_capital, options.commission, options.slippage)
         per_year = bars.calendar.periods_per_year
@@ -243,26 +241,18 @@ class Evaluator:
             return Ran(out[0], fills, self._equity[: len(self.bars)].copy())
         return Ran(out[0], fills, equity(fills, self.bars.close, self.options.initial_capital))
 
-    def returns(self, wanted: Wanted, ends: Whole) -> tuple[Floats, Floats]:
-        """Run one row; return its metrics and its daily returns, between the closes of the bars ``ends``."""
-        from jobnb.research import daily
+    @property
+    def sums_up(self) -> bool:
+        """Whether there are `sums` of runs told by their targets alone."""
+        return self._lots is None
 
-        if self._lots is not None or self.options.borrow_cost > 0.0:
-            # The fills alone do not tell the equity.
-            ran = self.one(wanted)
-            return ran.values, daily.daily_returns(ran.equity, ends)
-        row = wanted.targets if isinstance(wanted, Orders) else wanted
-        row = row.view(np.int8) if row.dtype == np.bool_ else row
-        limits = wanted.limits[None] if isinstance(wanted, Orders) else None
-        out = np.empty((1, len(METRICS)))
-        block = cast("Targets", np.ascontiguousarray(row).reshape(1, -1))
-        made = self._run(block, 1, limits, out, self._log)
-        if made > len(self._log):
-            self._log = np.empty((2 * made, self._no_fills.shape[1]))
-            self._run(block, 1, limits, out, self._log)
-        returns = np.empty(ends.size - 1)
-        daily.returns_between(self._log[:made], self.bars.close, ends, self.options.initial_capital, returns)
-        return out[0], returns
+    def sums(self, block: Targets, rows: int, ends: Whole, starts: Whole) -> tuple[Floats, Floats]:
+        """Return metrics, and Σr and Σr² over blocks of days, of the first rows; see `kernel.sums_of_blocks`."""
+        from jobnb.research import kernel
+
+        out, sums = np.empty((rows, len(METRICS))), np.empty((rows, starts.size, 2))
+        kernel.sums_of_blocks(block, rows, *self._terms, ends, starts, out, sums)
+        return out, sums
 
     def _run(self, block: Targets, rows: int, limits: Floats | None, out: Floats, fills: Floats) -> int:
         if self._lots is not None:

@@ -14,6 +14,7 @@ import sys
 import numpy as np
 import numpy.typing as npt
 
+from jobnb.research.daily import returns_between, sum_blocks
 from jobnb.research.jit import compiled, lean
 from jobnb.research.lanes import BYTES, LANES, bits_set, differing, lowest_bit, padded
 from jobnb.research.measure import (
@@ -322,6 +323,71 @@ def evaluate(
     return made
 
 
+@compiled
+def sums_of_blocks(
+    targets: Targets,
+    rows: int,
+    price: Floats,
+    close: Floats,
+    time: Floats,
+    day_end: Whole,
+    days: int,
+    shift: int,
+    capital: float,
+    commission: float,
+    slippage: float,
+    per_year: float,
+    ends: Whole,
+    starts: Whole,
+    out: Floats,
+    sums: Floats,
+) -> None:
+    """Run rows as `evaluate` does, and write Σr and Σr² of their daily returns over blocks of days.
+
+    Parameters
+    ----------
+    targets, rows, price, close, time, day_end, days, shift, capital, commission, slippage, per_year, out
+        See `evaluate`.
+    ends : array (days,) of int64
+        The last bar of each day.
+    starts : array (blocks,) of int64
+        The first return of each block.
+    sums : array (rows, blocks, 2)
+        Filled in.
+    """
+    turns = np.empty(close.size + TURNS_ROOM, dtype=np.int64)
+    ahead = padded(close)
+    course, tally, moved = np.empty((1, COURSE)), np.empty((1, TALLY)), room_of(days)
+    returns = np.empty(days - 1)
+    fills = np.empty((256, FILL_COLUMNS))
+    for m in range(rows):
+        while True:
+            made = _walk(
+                targets[m],
+                turns,
+                price,
+                close,
+                ahead,
+                time,
+                day_end,
+                days,
+                shift,
+                capital,
+                commission,
+                slippage,
+                course[0],
+                moved[0],
+                tally[0],
+                fills,
+            )
+            if made <= fills.shape[0]:
+                break
+            fills = np.empty((2 * made, FILL_COLUMNS))
+        returns_between(fills[:made], close, ends, capital, returns)
+        sum_blocks(returns, starts, sums[m])
+        settle_all(1, close, capital, days, per_year, course, moved, tally, out[m : m + 1])
+
+
 def warm() -> None:
     """Compile or load everything compiled in this room; what a worker does once before it takes work."""
     # What a child imports to do research, so that the processes forked from this one have it.
@@ -336,7 +402,9 @@ def warm() -> None:
     for dtype in (np.int8, np.float64):
         targets = np.ones((1, 4), dtype=dtype)
         out = np.empty((1, len(METRICS)))
-        evaluate(targets, 1, close, close, close, day_end, 4, 1, 1e4, 0.0, 0.0, 252.0, out, fills)
+        terms = (close, close, close, day_end, 4, 1, 1e4, 0.0, 0.0, 252.0)
+        evaluate(targets, 1, *terms, out, fills)
+        sums_of_blocks(targets, 1, *terms, np.arange(4), np.zeros(1, dtype=np.int64), out, np.empty((1, 1, 2)))
     smoothing.exponential(close, 0.5, 0, 1)
     smoothing.relative_strength(close, 2)
     smoothing.true_range(close, close, close, 2)

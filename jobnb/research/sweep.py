@@ -481,10 +481,7 @@ def _run_strategy(
             note(errors, place, error)
             out[place] = np.nan
         else:
-            values = tracks.see(place, row) if tracks is not None and place >= tracks.due else None
-            if values is not None:
-                out[place] = values
-            else:
+            if tracks is None or place < tracks.due or not tracks.see(place, row):
                 kind = row.kind if isinstance(row, Orders) else row.dtype.char
                 if window is not None:
                     row = row[window]
@@ -497,6 +494,8 @@ def _run_strategy(
             break
     for block in blocks.values():
         block.flush()
+    if tracks is not None:
+        tracks.finish(out)
     return METRICS, out[:done]
 
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.cscv import LEAST_RETURNS, bounds
+from jobnb.research.limits import Orders
 from jobnb.research.recount import usable
 from jobnb.research.sharpe import Moments, moments
 
 if TYPE_CHECKING:
     from jobnb.research.bars import Bars
-    from jobnb.research.engine import Evaluator, Wanted
+    from jobnb.research.engine import Evaluator, Targets, Wanted
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
@@ -38,6 +39,8 @@ BLOCKS = 10
 #: than these in a part, is not asked again.
 KEPT_RUNS = 64
 KEPT_BYTES = 64 * 2**20
+#: So much of the sample's targets is run at once.
+TOGETHER_BYTES = 2**20
 
 
 def sampled(count: int) -> Whole:
@@ -146,23 +149,54 @@ class TargetTracks(Tracks):
         super().__init__(evaluator.bars, count, start, stop)
         self._evaluator = evaluator
         self._rows: dict[int, Wanted] = {}
+        # Of the sample: what waits to be run, by the kind of its targets.
+        self._waiting: dict[str, list[tuple[int, Targets]]] = {}
+        self._values: list[Floats] = []
 
-    def see(self, place: int, row: Wanted) -> Floats | None:
+    def see(self, place: int, row: Wanted) -> bool:
         """Take note of the targets of the run at this place of the part; places must ascend, those due must come.
 
         Returns
         -------
-        array or None
-            The run's metrics, if it has been run for the sample; then it needs no other run.
+        bool
+            Whether it is run for the sample; then it needs no other run, see `finish`.
         """
         if place < KEPT_RUNS and self._room > 0:
             self._room -= row.nbytes
             self._rows[place] = row.copy()
         if not self._wants(place):
-            return None
-        values, returns = self._evaluator.returns(row, self._ends)
-        self._keep(place, returns)
-        return values
+            return False
+        if isinstance(row, Orders) or not self._evaluator.sums_up:
+            ran = self._evaluator.one(row)
+            self._keep(place, self._returns(ran.equity))
+            self._values.append(ran.values)
+            return True
+        plain = cast("Targets", row.view(np.int8) if row.dtype == np.bool_ else row)
+        waiting = self._waiting.setdefault(plain.dtype.char, [])
+        waiting.append((place, plain.copy()))
+        if len(waiting) * plain.nbytes >= TOGETHER_BYTES:
+            self._sum_up(waiting)
+        return True
+
+    def _sum_up(self, waiting: list[tuple[int, Targets]]) -> None:
+        if waiting:
+            # Many at once: a call for each takes twice the time.
+            places, rows = zip(*waiting, strict=True)
+            self._places += places
+            values, sums = self._evaluator.sums(np.stack(rows), len(rows), self._ends, self._starts)
+            self._values += [*values]
+            self._sums += [*sums]
+            waiting.clear()
+
+    def finish(self, out: Floats) -> None:
+        """Write the metrics of the runs of the sample to their places; when all runs have been seen."""
+        for waiting in self._waiting.values():
+            self._sum_up(waiting)
+        if self._places:
+            out[self._places] = self._values
+        # Of several kinds each has waited for its own.
+        order = sorted(range(len(self._places)), key=self._places.__getitem__)
+        self._places, self._sums = [self._places[i] for i in order], [self._sums[i] for i in order]
 
     def _at_hand(self, place: int) -> Floats | None:
         row = self._rows.get(place)

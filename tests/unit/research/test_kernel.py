@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobnb.research import daily as daily_
 from jobnb.research.bars import Bars
+from jobnb.research.cscv import bounds
 from jobnb.research.engine import Evaluator, equity, targets
 from jobnb.research.jit import compiled
 from jobnb.research.measure import BAR, CASH, FEE, HELD, PRICE, UNITS
@@ -162,6 +164,20 @@ def test_a_sweep_row_equals_the_single_run_to_the_last_bit(case, seed):
     evaluator.rows(rows, 5, out)
     for row, swept in zip(rows, out, strict=True):
         np.testing.assert_array_equal(evaluator.one(row)[0], swept)
+
+
+@settings(deadline=None, max_examples=60)
+@given(cases(), st.integers(1, 5))
+def test_sums_over_blocks_are_those_of_the_daily_returns(case, blocks):
+    bars, positions, options = case
+    rows = np.stack([np.roll(targets(positions, bars), shift) for shift in range(5)])
+    evaluator, ends = Evaluator(bars, options), daily_.day_ends(bars)
+    starts = bounds(ends.size - 1, blocks) if ends.size > blocks else np.zeros(1, dtype=np.int64)
+    for row, values, found in zip(rows, *evaluator.sums(rows, 5, ends, starts), strict=True):
+        ran, expected = evaluator.one(row), np.empty((starts.size, 2))
+        np.testing.assert_array_equal(values, ran.values)
+        daily_.sum_blocks(daily_.daily_returns(ran.equity, ends), starts, expected)
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_run_without_trades_is_well_defined(daily):

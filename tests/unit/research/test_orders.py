@@ -11,7 +11,6 @@ from kernel_cases import CAPITAL, positions, prices
 
 import jobnb
 from jobnb.errors import UsageProblem
-from jobnb.research import daily
 from jobnb.research.bars import Bars
 from jobnb.research.engine import Evaluator, Ran, targets
 from jobnb.research.fold_part import FoldRun, from_bytes, to_bytes
@@ -587,18 +586,3 @@ def test_stops_stay_with_stored_folds():
     (again,) = from_bytes(to_bytes(["x"], [run]))[1]
     assert isinstance(again.wanted, Orders)
     np.testing.assert_array_equal(again.wanted.limits, limits)
-
-
-@settings(deadline=None, max_examples=60)
-@given(prices(), st.data())
-def test_returns_are_those_of_the_equity(bars, data):
-    said = {"stop_loss": data.draw(st.sampled_from([None, 0.02, 0.2]))}
-    said["borrow_cost"] = data.draw(st.sampled_from([0.0, 0.1]))
-    evaluator = Evaluator(bars, EngineOptions(commission=0.001, **said))
-    row = targets(data.draw(positions(len(bars))), bars)
-    wanted = Orders(row, evaluator._common, shared=True) if evaluator.options.orders else row
-    ends = daily.day_ends(bars)
-    values, returns = evaluator.returns(wanted, ends)
-    ran = evaluator.one(wanted)
-    np.testing.assert_array_equal(values, ran.values)
-    np.testing.assert_array_equal(returns, daily.daily_returns(ran.equity, ends))
