@@ -106,29 +106,3 @@ def test_short_calls_go_out_several_at_a_time(paces: list[float | None], window:
 
 def test_tasks_of_a_sweep_go_out_by_the_usual_window() -> None:
     assert ahead.depth([books("grid", pace=0.001)], 2) == 2
-
-
-def test_one_job_per_place_may_overtake_what_was_sent_ahead() -> None:
-    sweep, call = books("grid"), books("single", 1)
-    out(sweep, 0.1, began=0.1)
-    assert ahead.overtaking([sweep, call], 2, 1, NOW) == 0  # Nothing was sent ahead.
-    out(sweep, 0.1, ahead=True)
-    assert ahead.overtaking([sweep, call], 2, 1, NOW) == 1
-    assert ahead.overtaking([sweep, call], 1, 1, NOW) == 0
-    call.running[out(call, 0.1, ahead=True)].overtakes = True
-    assert ahead.overtaking([sweep, call], 2, 1, NOW) == 0
-
-
-def test_nothing_overtakes_where_nobody_knows_when_a_place_is_free() -> None:
-    sweep = books("grid")
-    out(sweep, LONG + 1, began=LONG + 1)
-    out(sweep, 0.1, ahead=True)
-    assert ahead.overtaking([sweep], 2, 1, NOW) == 0
-
-
-def test_one_that_was_to_overtake_and_waits_all_the_same_is_called_back_too() -> None:
-    sweep, call = books("grid"), books("single", 1)
-    out(sweep, LONG + 1, began=LONG + 1)
-    task = out(call, LONG + 0.1, ahead=True)
-    call.running[task].overtakes = True
-    assert ahead.recalled([sweep, call], NOW) == [(call, task)]
