@@ -15,9 +15,7 @@ from dataclasses import dataclass
 
 from jobnb.errors import HomeNotWritable, LeaseLost, StoreError
 from jobnb.job import Status, utcnow
-from jobnb.service import ahead
 from jobnb.service.choice import Candidate, choose
-from jobnb.service.clock import WallClock
 from jobnb.service.cluster import Cluster, ClusterLost
 from jobnb.service.courier import Courier, Ended, Errand, Inbox, Lost, Message
 from jobnb.service.intake import Intake
@@ -52,6 +50,14 @@ FINISH_SECONDS = 1.0
 FIRST_SECONDS = 5.0
 #: Pause after the store could not be written.
 STORE_PAUSE_SECONDS = 0.5
+#: So many calls known to be short may be out per place, and so many seconds of work: they come back in batches, which
+#: are written down at once.
+AHEAD_CALLS = 6
+AHEAD_TOTAL_SECONDS = 0.15
+#: One that was sent ahead and has not begun by then is called back: the one before it takes longer than thought.
+RECALL_SECONDS = 0.5
+#: The same among tasks of many items: by then every place that is not taken for long has been free twice.
+PARKED_SECONDS = 2.5
 _OVERDUE = {
     "code": "TIMEOUT_ERROR",
     "message": "the job had not ended by its deadline.",
@@ -102,7 +108,6 @@ class Dispatcher:
         self._orders: dict[str, int] = {}
         #: Jobs of which a task came back: they go to the end of the line, behind those that are taken up now.
         self._returned: set[str] = set()
-        self._wall = WallClock()
         self._slots = 0
         #: The scheduler was asked for the size of its cluster and has not answered yet.
         self._silent = False
@@ -145,7 +150,6 @@ class Dispatcher:
             self.keeper.alive()
             now = self.monotonic()
             try:
-                self._follow_clock(now)
                 if batch:
                     self._close_ended(self._recorder.take_in(batch))
                     batch = []
@@ -326,12 +330,12 @@ class Dispatcher:
 
     def _hand_out(self) -> None:
         """Fill the window: choose a job for each free place, write its task down, send it."""
-        books, now = self._ledgers.values(), self.monotonic()
-        out = sum(len(ledger.running) for ledger in books)
-        free = self._slots * ahead.depth(books, self.cluster.window) - out
-        overtaking = ahead.overtaking(books, self.cluster.window, self._slots, now)
+        out = sum(len(ledger.running) for ledger in self._ledgers.values())
+        free = self._slots * self._depth() - out
+        overtaking = self._overtaking()
         if max(free, overtaking) <= 0 or not (self._intake.waiting or any(b.open for b in self._ledgers.values())):
             return
+        books = self._ledgers.values()
         for taken in self._intake.take_up(books, slots=self._slots, free=max(free, 0), overtaking=overtaking):
             self._adopt(taken)
         for job in self._returned & self._orders.keys():
@@ -344,7 +348,7 @@ class Dispatcher:
             if ledger is None:
                 break
             overtakes = overtaking > 0 and not ledger.running
-            if not overtakes and (free <= 0 or not ahead.has_place(ledger, books, self._slots, now)):
+            if not overtakes and (free <= 0 or not self._has_place(ledger)):
                 break
             # A second task per place only hides the round trip; it must not make the pieces smaller.
             places = max(1, min(free, self._slots - len(ledger.running)) if ledger.pace is None else self._slots)
@@ -352,9 +356,9 @@ class Dispatcher:
             if handed is None:
                 break
             task, span, budget = handed
-            ledger.running[task].ahead, ledger.running[task].overtakes = out >= self._slots, overtakes
+            ledger.running[task].overtakes = overtakes
             chosen.append((ledger, task, span, budget))
-            free, out = free - 1, out + 1
+            free -= 1
             overtaking -= overtakes
         if not chosen:
             return
@@ -373,11 +377,47 @@ class Dispatcher:
         out = ledger.running[task]
         return Errand(job=ledger.job, task=task, span=span, attempt=out.attempt, budget=budget, overtakes=out.overtakes)
 
+    def _overtaking(self) -> int:
+        """Return how many jobs may begin before what others have sent ahead, as soon as a place is free.
+
+        At most one per place, counted until it is back: so those that were overtaken have every other place.
+        """
+        if self.cluster.window == 1:
+            return 0
+        busy = [b for b in self._ledgers.values() if b.running]
+        if sum(len(b.running) for b in busy) <= self._slots:
+            return 0
+        rest = [b for b in busy if not any(out.overtakes for out in b.running.values())]
+        if all(b.single for b in rest):
+            return 0
+        # Where one takes long, nobody knows when its place is free, and nothing was sent ahead.
+        return self._slots - (len(busy) - len(rest)) if all(b.short for b in rest) else 0
+
+    def _depth(self) -> int:
+        """Return how many tasks may be out per place: more than the usual where all are calls known to be short."""
+        window = self.cluster.window
+        if window == 1 or not all(ledger.single and ledger.pace is not None for ledger in self._ledgers.values()):
+            return window
+        longest = max((ledger.pace or 0.0 for ledger in self._ledgers.values()), default=0.0)
+        return max(window, min(AHEAD_CALLS, int(AHEAD_TOTAL_SECONDS / max(longest, 1e-3)))) if longest else window
+
     def _recall(self, now: float) -> None:
-        """Call back what was sent ahead and waits behind a task that takes longer than thought."""
-        for ledger, task in ahead.recalled(self._ledgers.values(), now):
-            ledger.running[task].stopping_since = now
-            self._courier.cancel(ledger.job.id, task)
+        """Call back the calls that were sent ahead and wait behind a long one: another place may be free sooner."""
+        if sum(len(ledger.running) for ledger in self._ledgers.values()) <= self._slots:
+            return
+        overtaken = any(out.overtakes for ledger in self._ledgers.values() for out in ledger.running.values())
+        mixed = any(not ledger.single and ledger.running for ledger in self._ledgers.values())
+        for ledger in self._ledgers.values():
+            if ledger.pace is None or not (ledger.single or overtaken):
+                continue
+            patience = PARKED_SECONDS if mixed else RECALL_SECONDS
+            for task, out in ledger.running.items():
+                if out.began or out.overtakes or out.stopping_since is not None or now - out.since <= patience:
+                    continue
+                out.stopping_since = now
+                self._courier.cancel(ledger.job.id, task)
+                if ledger.single:
+                    ledger.pace = None
 
     def _choose(self) -> Ledger | None:
         held = self._intake.capped(self._ledgers.values())
@@ -389,6 +429,12 @@ class Dispatcher:
         job = choose(candidates)
         return self._ledgers[job] if job else None
 
+    def _has_place(self, ledger: Ledger) -> bool:
+        """Tell whether a job's next task may go out: behind another one only if all of them are back soon."""
+        busy = [b for b in self._ledgers.values() if b.running]
+        out = sum(len(b.running) for b in busy)
+        return out < self._slots or (ledger.short and all(b.short for b in busy))
+
     # Ending jobs
 
     def _close_ended(self, changed: list[Ledger]) -> None:
@@ -397,22 +443,6 @@ class Dispatcher:
                 self._seen = None  # Its next attempt may be the next thing that is due.
             self._returned.add(ledger.job.id)
             self._conclude(ledger)
-
-    def _follow_clock(self, now: float) -> None:
-        """Where the machine's clock was set back, have what waits for its next attempt not wait that much longer."""
-        back = self._wall.went_back(wall=self.store.clock(), monotonic=now)
-        if not back:
-            return
-        logger.warning("the clock was set back by %.1f s; attempts that wait are put forward", back / 1e6)
-        try:
-            with self.store.tasks.fenced(self.keeper.lease):
-                self.store.tasks.put_forward(self._name, by=back)
-        except StoreError:
-            self._wall.forget(back)
-            raise
-        for ledger in self._ledgers.values():
-            ledger.put_forward(back)
-        self._seen = None
 
     def _wake_delayed(self) -> None:
         if any(ledger.delayed for ledger in self._ledgers.values()):

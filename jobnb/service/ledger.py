@@ -32,16 +32,13 @@ class Running:
     stop: int
     attempt: int
     done: int = 0
-    #: Set once a worker has said that it began, and the monotonic time of that.
+    #: Set once a worker has said that it began.
     began: bool = False
-    began_at: float | None = None
-    #: All places were taken when it was handed out: it waits on the cluster behind another.
-    ahead: bool = False
     #: Monotonic time at which it was handed out.
     since: float = field(default_factory=time.monotonic)
     #: Monotonic time of the request to stop it.
     stopping_since: float | None = None
-    #: It waits before what others had sent ahead.
+    #: It was sent when all places were taken, to go before what others had sent ahead.
     overtakes: bool = False
 
 
@@ -201,9 +198,8 @@ class Ledger:
         out = self.running.get(task)
         if out is None:
             return
+        out.began = True
         self.heard_at = time.monotonic()
-        if not out.began:
-            out.began, out.began_at = True, self.heard_at
         out.done = max(out.done, min(done, out.stop - out.start))
         if progress is not None:
             self.progress = progress
@@ -293,10 +289,6 @@ class Ledger:
             self.most = max(1, (row.stop - row.start) // 2)
         else:
             self.failures[row.start] = self.failures.get(row.start, 0) + 1
-
-    def put_forward(self, by: int) -> None:
-        """Have items that wait for their next attempt be due earlier, by so many µs: the clock was set back."""
-        self.delayed = {item: due - by for item, due in self.delayed.items()}
 
     def wake(self, now: int) -> bool:
         """Put the items whose next attempt is due (µs) among those to hand out; True if there were any."""

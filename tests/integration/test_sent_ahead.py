@@ -1,6 +1,5 @@
 """Short calls are sent ahead, behind one that runs; one that waits behind a long call after all is called back."""
 
-import time
 from pathlib import Path
 
 import service_kit as kit
@@ -44,29 +43,3 @@ def test_a_call_that_was_sent_ahead_can_be_cancelled(shared: JobManager, tmp_pat
     until(lambda: all(job.status is Status.CANCELLED for job in behind))
     gate.write_text("open")
     assert all(job.result(timeout=20) for job in long)
-
-
-def wait_or_take_a_moment(gate: str | None) -> str:
-    # Long enough for the cut to make many tasks of them.
-    return kit.wait_for(gate) if gate else str(time.sleep(0.03))
-
-
-def test_items_behind_one_that_takes_longer_than_thought_are_called_back(shared: JobManager, tmp_path: Path) -> None:
-    # The first ones after it is known how long items take: what is sent with them is sent behind them.
-    gates = {8: tmp_path / "first", 20: tmp_path / "second"}
-    job = shared.map(wait_or_take_a_moment, [str(gates[i]) if i in gates else None for i in range(60)])
-
-    def spans(state: str) -> list[range]:
-        return [range(row.start, row.stop) for row in shared.store.tasks.of(job.id) if row.state == state]
-
-    def only_out(*held: int) -> bool:
-        return sorted([item for item in held if item in span] for span in spans("running")) == [[i] for i in held]
-
-    # Both places are taken for long: nothing may wait behind one of them for the place that becomes free first.
-    until(lambda: only_out(8, 20))
-    gates[20].write_text("open")
-    until(lambda: only_out(8) and len({i for span in spans("completed") + spans("running") for i in span}) == 60)
-    gates[8].write_text("open")
-    assert job.result(timeout=20) == ["open" if i in gates else "None" for i in range(60)]
-    assert job.record.done == 60
-    assert {row.state for row in shared.store.tasks.of(job.id)} == {"completed", "cancelled"}
