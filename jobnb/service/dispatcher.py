@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from jobnb.errors import HomeNotWritable, LeaseLost, StoreError
 from jobnb.job import Status, utcnow
 from jobnb.service.choice import Candidate, choose
+from jobnb.service.clock import WallClock
 from jobnb.service.cluster import Cluster, ClusterLost
 from jobnb.service.courier import Courier, Ended, Errand, Inbox, Lost, Message
 from jobnb.service.intake import Intake
@@ -108,6 +109,7 @@ class Dispatcher:
         self._orders: dict[str, int] = {}
         #: Jobs of which a task came back: they go to the end of the line, behind those that are taken up now.
         self._returned: set[str] = set()
+        self._wall = WallClock()
         self._slots = 0
         #: The scheduler was asked for the size of its cluster and has not answered yet.
         self._silent = False
@@ -150,6 +152,7 @@ class Dispatcher:
             self.keeper.alive()
             now = self.monotonic()
             try:
+                self._follow_clock(now)
                 if batch:
                     self._close_ended(self._recorder.take_in(batch))
                     batch = []
@@ -443,6 +446,22 @@ class Dispatcher:
                 self._seen = None  # Its next attempt may be the next thing that is due.
             self._returned.add(ledger.job.id)
             self._conclude(ledger)
+
+    def _follow_clock(self, now: float) -> None:
+        """Where the machine's clock was set back, have what waits for its next attempt not wait that much longer."""
+        back = self._wall.went_back(wall=self.store.clock(), monotonic=now)
+        if not back:
+            return
+        logger.warning("the clock was set back by %.1f s; attempts that wait are put forward", back / 1e6)
+        try:
+            with self.store.tasks.fenced(self.keeper.lease):
+                self.store.tasks.put_forward(self._name, by=back)
+        except StoreError:
+            self._wall.forget(back)
+            raise
+        for ledger in self._ledgers.values():
+            ledger.put_forward(back)
+        self._seen = None
 
     def _wake_delayed(self) -> None:
         if any(ledger.delayed for ledger in self._ledgers.values()):

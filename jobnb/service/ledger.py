@@ -290,6 +290,10 @@ class Ledger:
         else:
             self.failures[row.start] = self.failures.get(row.start, 0) + 1
 
+    def put_forward(self, by: int) -> None:
+        """Have items that wait for their next attempt be due earlier, by so many µs: the clock was set back."""
+        self.delayed = {item: due - by for item, due in self.delayed.items()}
+
     def wake(self, now: int) -> bool:
         """Put the items whose next attempt is due (µs) among those to hand out; True if there were any."""
         due = [at for at, when in self.delayed.items() if when <= now]

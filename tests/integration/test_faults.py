@@ -21,9 +21,10 @@ from distributed import Client, Future, LocalCluster
 from service_kit import alive, until
 from test_remote import Dask, slots
 
-from jobnb import JobManager, Status
+from jobnb import JobManager, Retry, Status
 from jobnb.errors import BlobMissing
 from jobnb.job import Job
+from jobnb.option import Options
 from jobnb.store import Store, blobs, database
 from jobnb.store.leases import Lease
 
@@ -480,3 +481,26 @@ def test_a_clock_that_is_set(inside: JobManager, clock: Clock, tmp_path: Path, h
     assert len(marks.read_text().split()) == 1
     assert inside._thread is not None
     assert inside._thread.alive()
+
+
+def refused_once(marks: str) -> str:
+    path = Path(marks)
+    path.touch()
+    if not path.read_text():
+        path.write_text("x")
+        raise ConnectionError("not yet")
+    return "done"
+
+
+def test_a_clock_that_is_set_back_makes_nobody_wait_longer_for_the_next_attempt(
+    inside: JobManager, clock: Clock, tmp_path: Path
+) -> None:
+    again = Options().merge(retry=Retry(delay=4.0, jitter=False))
+    job = inside.submit(refused_once, (str(tmp_path / "job"),), options=again)
+    parts = inside.map(refused_once, [str(tmp_path / f"item{i}") for i in range(2)], options=again)
+    until(lambda: job.status is Status.RETRYING)
+    until(lambda: sum(1 for row in inside.store.tasks.of(parts.id) if row.retry_at) == 2)
+    clock.offset = -2 * 3_600_000_000
+    assert job.result(timeout=20) == "done"
+    assert parts.result(timeout=20) == ["done", "done"]
+    assert [a.state for a in job.attempts] == ["failed", "completed"]

@@ -95,6 +95,29 @@ def test_a_retrying_job_waits_for_its_time_and_counts_its_attempts(store: Store,
     assert (record.status, record.attempt) == (Status.QUEUED, 2)
 
 
+def test_what_waits_for_its_next_attempt_is_put_forward_and_what_a_user_said_is_not(store: Store, clock: Clock) -> None:
+    lease = take(store)
+    retrying, sweep, scheduled = (
+        store.jobs.add(new(name, run_at=run_at))
+        for name, run_at in (("a", None), ("b", None), ("c", from_us(clock() + 7_000_000)))
+    )
+    due = clock() + 5_000_000
+    with store.tasks.fenced(lease):
+        for job in (retrying, sweep):
+            store.tasks.start_job(job)
+        store.tasks.put_off(retrying, retry_at=due, timeout=None, error=None)
+        for task, retry_at in enumerate((due, 5)):
+            store.tasks.begin(sweep, task, task, task + 1, 1, lease.epoch)
+            store.tasks.settle(sweep, task, state="failed", stop=task, error={}, retry_at=retry_at)
+    said = store.jobs.get(scheduled)
+    with store.tasks.fenced(lease):
+        store.tasks.put_forward("local", by=2_000_000)
+        store.tasks.put_forward("elsewhere", by=1_000_000)
+    assert store.tasks.next_scheduled("local") == due - 2_000_000
+    assert [row.retry_at for row in store.tasks.of(sweep)] == [due - 2_000_000, 5]
+    assert store.jobs.get(scheduled) == said
+
+
 def test_retry_now_and_cancel_while_it_waits(store: Store, clock: Clock) -> None:
     lease = take(store)
     jobs = [store.jobs.add(new("a")), store.jobs.add(new("b"))]
