@@ -9,7 +9,9 @@ from pathlib import Path
 
 import limits_kit as kit
 import pytest
+from distributed import Client
 from service_kit import processes_of, until
+from test_faults import published
 from test_remote import Dask, slots
 
 import jobnb
@@ -171,6 +173,9 @@ def test_a_question_outlives_the_service(dask: Dask, tmp_path: Path, name: str) 
         mark, gate = tmp_path / "mark", tmp_path / "gate"
         job = manager.submit(kit.ask_after, (name, str(mark), str(gate)))
         until(mark.exists)
+        with Client(dask.address, set_as_default=False) as client:
+            # So that the cluster keeps it for the next service.
+            until(lambda: any(job.id in str(key) for key in published(client)))
         lease = manager.daemon.lease()
         assert lease is not None
         os.kill(lease.pid, signal.SIGKILL)
