@@ -114,7 +114,6 @@ class Dispatcher:
         #: The scheduler was asked for the size of its cluster and has not answered yet.
         self._silent = False
         self._seen: int | None = None
-        self._moved = 0
         self._next_scheduled: int | None = None
         self._last_event = 0
         #: When to leave, once somebody has asked for it.
@@ -227,12 +226,11 @@ class Dispatcher:
             return got
 
     def _anything_new(self) -> bool:
-        # Those jobs too that were put off, or wait no more, by what was written here.
-        version = self.store.version()[0] + self.store.limits.moves
+        # What this thread has itself put off, called back or released is news as well: SQLite tells a connection of
+        # everybody's writes but its own.
+        version = self.store.version()[0] + self.store.limits.moves + self.store.chains.moved
         due = self._next_scheduled is not None and self._next_scheduled <= self.store.clock()
-        # Children that this thread itself has just released count as news: SQLite does not tell it of its own writes.
-        moved, self._moved = self._moved, self.store.chains.moved
-        if version == self._seen and not due and moved == self._moved:
+        if version == self._seen and not due:
             return False
         lease = self.store.leases.get(self._name)
         if lease is not None:
