@@ -198,3 +198,16 @@ def shell(manager, thread, monkeypatch):
     yield made
     made.run_line_magic("unload_ext", "jobnb")
     TestingShell.clear_instance()
+
+
+@pytest.fixture
+def store_manager(tmp_path, monkeypatch):
+    """A real manager with a home of its own, behind the magic, that starts no service."""
+    import jobnb.manager
+
+    made = jobnb.manager.JobManager(home=tmp_path / "home")
+    monkeypatch.setattr(made, "ensure_service", lambda: None)
+    monkeypatch.setattr(made.daemon, "ensure", lambda: None)
+    monkeypatch.setattr(jobnb.manager, "get_job_manager", lambda: made)
+    yield made
+    made.store.close()

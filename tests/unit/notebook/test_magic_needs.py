@@ -5,22 +5,14 @@ import functools
 import pytest
 from IPython.core.error import UsageError
 
-from jobnb import JobManager
 from jobnb.job import Status
 from jobnb.notebook import card_html, card_text, completion
 from jobnb.service import needs
 
 
 @pytest.fixture
-def manager(tmp_path, monkeypatch):
-    import jobnb.manager
-
-    made = JobManager(home=tmp_path / "home")
-    monkeypatch.setattr(made, "ensure_service", lambda: None)
-    monkeypatch.setattr(made.daemon, "ensure", lambda: None)
-    monkeypatch.setattr(jobnb.manager, "get_job_manager", lambda: made)
-    yield made
-    made.store.close()
+def manager(store_manager):
+    return store_manager
 
 
 @pytest.fixture
