@@ -111,10 +111,10 @@ def row(name: str, value: str, goal: str = "", ok: bool | None = None) -> None:
 
 
 def main() -> int:
-    """Run everything and print the table; 1 if a goal is missed."""
+    """Run everything and print the table; 1 if a goal is missed, but for a smoke run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers-python", help="the Python of an environment with backtesting and vectorbt")
-    parser.add_argument("--smoke", action="store_true", help="a minute less, and less exact")
+    parser.add_argument("--smoke", action="store_true", help="a minute less, less exact, and no number is judged")
     given = parser.parse_args()
     rounds = 3 if given.smoke else 9
     results: list[bool] = []
@@ -196,7 +196,7 @@ def main() -> int:
             else:
                 goal(f"the {name} sweep with stops over that without", cost, "x", most=2.0)
         row("this process at its peak", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
-    return 0 if all(results) else 1
+    return 0 if given.smoke or all(results) else 1
 
 
 if __name__ == "__main__":
