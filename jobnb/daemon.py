@@ -128,8 +128,10 @@ class Daemon:
     def _reap(self) -> None:
         if not self._pid:
             return
+        # One that is dead already may still have threads that end, and cannot be waited for until they have: a moment.
+        options = os.WNOHANG if process_exists(self._pid) else 0
         try:
-            gone, status = os.waitpid(self._pid, os.WNOHANG)
+            gone, status = os.waitpid(self._pid, options)
         except ChildProcessError:
             gone, status = self._pid, 0
         if gone:

@@ -213,8 +213,7 @@ def test_nothing_is_lost_or_told_twice_while_services_are_killed(
         jobs.append(waiting)
         viewer.ensure_service()
     gate.touch()
-    for job in jobs:
-        until(job.done, 60)
+    manager.wait([job.id for job in jobs], 60)
     until(lambda: {n["job"] for n in receiver.notices()} == {job.id for job in jobs}, 60)
     until(lambda: manager.find_channel("ops").state.waiting == 0)
     counts = Counter(n["job"] for n in receiver.notices())
