@@ -98,6 +98,8 @@ class Cluster:
         #: Where the scheduler itself listens; `address` may name a file.
         self.scheduler_address = str(self.client.scheduler.address)
         self._scheduler: str | None = None
+        #: Addresses of the workers that run, when last counted.
+        self.workers: tuple[str, ...] = ()
 
     def size(self, patience: float = CONNECT_SECONDS) -> Size | None:
         """Count the workers and the tasks that they can run at once, now.
@@ -125,11 +127,10 @@ class Cluster:
         self._scheduler = self._scheduler or str(info["id"])
         if info["id"] != self._scheduler:
             raise ClusterLost(f"another Dask scheduler answers at {self.address}.")
-        workers = info["workers"].values()
-        return Size(
-            workers=len(workers),
-            slots=sum(int(w["nthreads"]) for w in workers if w.get("status") in (None, "running")),
-        )
+        workers = info["workers"]
+        running = {at: int(w["nthreads"]) for at, w in workers.items() if w.get("status") in (None, "running")}
+        self.workers = tuple(running)
+        return Size(workers=len(workers), slots=sum(running.values()))
 
     def connected(self) -> bool:
         """Tell whether the connection to the scheduler is up, and still the first one.

@@ -32,6 +32,7 @@ from jobnb.service.published import Published
 from jobnb.store import Store
 from jobnb.store.jobs import to_us
 from jobnb.store.payloads import INLINE_BYTES
+from jobnb.worker import receipt
 from jobnb.worker.request import TaskOutcome, TaskRequest
 from jobnb.worker.supervisor import run_task
 
@@ -96,6 +97,9 @@ class Errand:
     budget: float | None = None
     #: It goes before those of its priority that were sent and have not begun.
     overtakes: bool = False
+    #: It is known to be short, and may wait in line at a worker instead of at the scheduler: the way there and back
+    #: costs as much as the task.
+    short: bool = False
 
     @property
     def rank(self) -> int:
@@ -120,6 +124,10 @@ class Courier:
     _over: set[tuple[str, int]] = field(default_factory=set)
     #: Outcomes that came with that news, and of which attempt: fetching one costs as much as a small job.
     _told: dict[tuple[str, int], tuple[int, bytes]] = field(default_factory=dict)
+    #: The attempts of which a receipt may lie on the shared disk.
+    _attempts: dict[tuple[str, int], int] = field(default_factory=dict)
+    #: Jobs of which there may be other receipts, or claims: of former services, of tasks that were stopped or lost.
+    _untidy: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.topic = f"jobnb-{self.store.id}"
@@ -143,11 +151,13 @@ class Courier:
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others go
                 self._unsent(errand, error)
         # What needs nothing that is on the cluster already goes in one message: one each costs as much as a small job.
-        for (together, rank), group in itertools.groupby(packed, key=lambda each: (_alone(each), each[0].rank)):
+        for (together, rank, short), group in itertools.groupby(
+            packed, key=lambda each: (_alone(each), each[0].rank, each[0].short)
+        ):
             sent = list(group)
             for some in [sent] if together else [[each] for each in sent]:
                 try:
-                    futures = self._submit(some, rank)
+                    futures = self._submit(some, rank, short)
                 except Exception as error:  # noqa: BLE001 - Dask raises many kinds when a scheduler or worker goes away
                     for errand, *_ in some:
                         self._unsent(errand, error)
@@ -156,10 +166,13 @@ class Courier:
                     self._follow(future, errand.job.id, errand.task, errand.attempt, errand.span[0])
         self._publish()
 
-    def _submit(self, some: Sequence[tuple[Errand, bytes, Any, list[Any]]], rank: int) -> list[Any]:
+    def _submit(self, some: Sequence[tuple[Errand, bytes, Any, list[Any]]], rank: int, short: bool) -> list[Any]:
         errands, requests, payloads, data = zip(*some, strict=True)
         keys = [_key(errand.job.id, errand.task, errand.attempt) for errand in errands]
-        settings = {"pure": False, "retries": 0, "priority": rank}
+        settings: dict[str, Any] = {"pure": False, "retries": 0, "priority": rank}
+        if short and self.cluster.workers:
+            # What is said to go to some workers, be it all of them, the scheduler does not keep in its own line.
+            settings |= {"workers": list(self.cluster.workers), "allow_other_workers": True}
         if len(some) == 1:
             client = self.cluster.client
             return [client.submit(run_task, requests[0], payloads[0], *data[0], key=keys[0], **settings)]
@@ -203,6 +216,9 @@ class Courier:
 
     def _follow(self, future: Any, job: str, task: int, attempt: int, start: int) -> None:
         self._futures[job, task] = future
+        self._attempts[job, task] = attempt
+        if task or attempt > 1:
+            self._untidy.add(job)
         future.add_done_callback(lambda done: self._on_done(done, job, task, attempt, start))
 
     def _publish(self) -> None:
@@ -229,24 +245,33 @@ class Courier:
 
     def forget(self, job: str, task: int) -> None:
         """Drop what is kept of a task that is settled."""
-        if self._futures.pop((job, task), None) is not None:
+        future = self._futures.pop((job, task), None)
+        if future is not None:
             self._publish()
         self._stopping.discard((job, task))
         self._over.discard((job, task))
         self._told.pop((job, task), None)
-        self._drop_receipts(f"{job}-{task}-")
+        attempt = self._attempts.pop((job, task), None)
+        if future is None or attempt is None or future.status != "finished":
+            self._untidy.add(job)
+        elif self.cluster.shares_disk:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(_receipt(self.store.home, job, task, attempt))
 
     def close_job(self, job: str) -> None:
         """Drop what is kept of a job that is over, receipts of earlier services included."""
         self._data.pop(job, None)
         self._work.pop(job, None)
         self._handing.close_job(job)
-        self._drop_receipts(f"{job}-")
+        # A look at the folder for each small job would cost as much as writing down how it ended.
+        if job in self._untidy:
+            self._untidy.discard(job)
+            self._drop_receipts(f"{job}-")
 
     def _drop_receipts(self, prefix: str) -> None:
         if not self.cluster.shares_disk:
             return
-        # Twice for each small job: `Path.glob` takes ten times as long.
+        # `Path.glob` takes ten times as long.
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self.store.home / "receipts"):
                 if name.startswith(prefix):
@@ -274,6 +299,7 @@ class Courier:
 
     def receipt(self, job: str, task: int, attempt: int) -> TaskOutcome | None:
         """Return the outcome that a supervisor left on the shared disk, or None."""
+        self._untidy.add(job)
         path = _receipt(self.store.home, job, task, attempt)
         try:
             return TaskOutcome.unpack(path.read_bytes())
@@ -366,7 +392,9 @@ class Courier:
             if isinstance(raised, ImportError):
                 return Ended(outcome=_failed(job, task, attempt, start, "VERSION_MISMATCH", raised))
             self._data.pop(job, None)
-            return Lost(job=job, task=task, why=f"{type(raised).__name__}: {raised}")
+            if self._began(job, task, attempt):
+                return Lost(job=job, task=task, why=f"{type(raised).__name__}: {raised}")
+            return Lost(job=job, task=task, why="the worker at which it waited is gone", code="CLUSTER_LOST")
         # Dask says "cancelled" for lost dependencies and lost schedulers as well; a stop that we asked for is
         # reported by the supervisor, or given up by the dispatcher.
         if (job, task) in self._stopping or self._futures.get((job, task)) is not future:
@@ -379,6 +407,13 @@ class Courier:
                 return None
             return Lost(job=job, task=task, why="the Dask scheduler went away", code="CLUSTER_LOST")
         return Lost(job=job, task=task, why="the cluster dropped it: data that it needs was lost with a worker")
+
+    def _began(self, job: str, task: int, attempt: int) -> bool:
+        """Tell whether a worker may have begun an attempt: Dask blames all that waited at a worker for its death."""
+        if not self.cluster.shares_disk:
+            return True
+        paper = _receipt(self.store.home, job, task, attempt)
+        return receipt.claim_path(paper).exists() or paper.exists()
 
     def _on_event(self, event: tuple[float, Any]) -> None:
         said = event[1]

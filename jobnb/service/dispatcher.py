@@ -53,7 +53,7 @@ FIRST_SECONDS = 5.0
 STORE_PAUSE_SECONDS = 0.5
 #: So many calls known to be short may be out per place, and so many seconds of work: they come back in batches, which
 #: are written down at once.
-AHEAD_CALLS = 6
+AHEAD_CALLS = 12
 AHEAD_TOTAL_SECONDS = 0.15
 #: One that was sent ahead and has not begun by then is called back: the one before it takes longer than thought.
 RECALL_SECONDS = 0.5
@@ -376,7 +376,15 @@ class Dispatcher:
 
     def _errand(self, ledger: Ledger, task: int, span: tuple[int, int], budget: float | None) -> Errand:
         out = ledger.running[task]
-        return Errand(job=ledger.job, task=task, span=span, attempt=out.attempt, budget=budget, overtakes=out.overtakes)
+        return Errand(
+            job=ledger.job,
+            task=task,
+            span=span,
+            attempt=out.attempt,
+            budget=budget,
+            overtakes=out.overtakes,
+            short=self._depth() > self.cluster.window,
+        )
 
     def _overtaking(self) -> int:
         """Return how many jobs may begin before what others have sent ahead, as soon as a place is free.

@@ -29,7 +29,7 @@ def claim(path: Path) -> bool:
     """Claim the attempt; False when an earlier run has."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        os.close(os.open(_claim_path(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.close(os.open(claim_path(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
         return False
     return True
@@ -51,8 +51,9 @@ def write(path: Path, data: bytes) -> None:
             os.unlink(temporary)
         raise
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(_claim_path(path))
+        os.unlink(claim_path(path))
 
 
-def _claim_path(path: Path) -> Path:
+def claim_path(path: Path) -> Path:
+    """Return where the claim of a receipt lies."""
     return path.with_name(path.name + ".claim")

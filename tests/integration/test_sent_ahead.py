@@ -1,7 +1,11 @@
 """Short calls are sent ahead, behind one that runs; one that waits behind a long call after all is called back."""
 
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import service_kit as kit
 from service_kit import until
 
@@ -43,3 +47,28 @@ def test_a_call_that_was_sent_ahead_can_be_cancelled(shared: JobManager, tmp_pat
     until(lambda: all(job.status is Status.CANCELLED for job in behind))
     gate.write_text("open")
     assert all(job.result(timeout=20) for job in long)
+
+
+def say_where_and_wait(mark: str | None, gate: str) -> str:
+    if mark is None:
+        return "at once"
+    Path(mark).write_text(str(os.getppid()))
+    return kit.wait_for(gate)
+
+
+def test_a_worker_that_dies_costs_only_what_it_ran(fresh: Callable[[], JobManager], tmp_path: Path) -> None:
+    manager = fresh()
+    for job in [manager.submit(say_where_and_wait, (None, "")) for _ in range(6)]:
+        job.result(timeout=60)
+    gate = tmp_path / "gate"
+    marks = [tmp_path / "one", tmp_path / "other"]
+    long = [manager.submit(say_where_and_wait, (str(mark), str(gate))) for mark in marks]
+    # Some wait in line at each of the workers.
+    behind = [manager.submit(say_where_and_wait, (None, "")) for _ in range(12)]
+    server = int(until(lambda: marks[0].exists() and marks[0].read_text()))
+    os.kill(psutil.Process(server).ppid(), signal.SIGKILL)
+    gate.touch()
+    assert [job.result(timeout=60) for job in [*long, *behind]] == ["open"] * 2 + ["at once"] * 12
+    lost = [a.error.code for job in [*long, *behind] for a in job.attempts if a.state == "lost" and a.error]
+    assert lost.count("WORKER_LOST") == 1
+    assert set(lost) <= {"WORKER_LOST", "CLUSTER_LOST"}
