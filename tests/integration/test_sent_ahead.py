@@ -1,4 +1,7 @@
-"""Short calls are sent ahead, behind one that runs; one that waits behind a long call after all is called back."""
+"""Short calls are sent ahead, behind one that runs; one that waits behind a long call after all is called back.
+
+What is called here travels by value: a child that had to import this module would take too long to be sent ahead.
+"""
 
 import os
 import signal
@@ -6,28 +9,51 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-import service_kit as kit
+import pytest
 from service_kit import until
 
 from jobnb import JobManager, Status
 
-
-def perhaps_wait(gate: str | None) -> str:
-    return kit.wait_for(gate) if gate else "at once"
+Call = Callable[..., str]
 
 
-def test_a_call_behind_one_that_takes_longer_than_thought_is_called_back(shared: JobManager, tmp_path: Path) -> None:
-    # The service learns that calls of this name are short.
-    for job in [shared.submit(perhaps_wait, (None,)) for _ in range(6)]:
-        assert job.result(timeout=20) == "at once"
+@pytest.fixture
+def perhaps_wait() -> Call:
+    """A function that says which process it runs under, if told where, and waits until the gate is there, if any."""
+
+    def perhaps_wait(gate: str | None = None, mark: str | None = None) -> str:
+        import os
+        import time
+
+        if mark is not None:
+            with open(mark, "w") as file:
+                print(os.getppid(), file=file)
+        while gate is not None and not os.path.exists(gate):
+            time.sleep(0.005)
+        return "open" if gate else "at once"
+
+    return perhaps_wait
+
+
+def learn(manager: JobManager, call: Call) -> None:
+    """Have the service know that calls of this name are short."""
+    for job in [manager.submit(call) for _ in range(6)]:
+        assert job.result(timeout=60) == "at once"
+
+
+def test_a_call_behind_one_that_takes_longer_than_thought_is_called_back(
+    shared: JobManager, tmp_path: Path, perhaps_wait: Call
+) -> None:
+    learn(shared, perhaps_wait)
     gate = tmp_path / "gate"
     # One of the two places is taken for long; whatever was sent behind it must end at the other one.
     long = shared.submit(perhaps_wait, (str(gate),))
-    short = [shared.submit(perhaps_wait, (None,)) for _ in range(12)]
+    short = [shared.submit(perhaps_wait) for _ in range(12)]
     assert [job.result(timeout=20) for job in short] == ["at once"] * 12
     assert long.status is Status.RUNNING
     gate.write_text("open")
     assert long.result(timeout=20) == "open"
+    assert any(len(job.attempts) > 1 for job in short)
     for job in [long, *short]:
         *called_back, last = job.attempts
         assert last.state == "completed"
@@ -35,13 +61,12 @@ def test_a_call_behind_one_that_takes_longer_than_thought_is_called_back(shared:
         assert job.record.done == 1
 
 
-def test_a_call_that_was_sent_ahead_can_be_cancelled(shared: JobManager, tmp_path: Path) -> None:
-    for job in [shared.submit(perhaps_wait, (None,)) for _ in range(6)]:
-        job.result(timeout=20)
+def test_a_call_that_was_sent_ahead_can_be_cancelled(shared: JobManager, tmp_path: Path, perhaps_wait: Call) -> None:
+    learn(shared, perhaps_wait)
     gate = tmp_path / "gate"
     long = [shared.submit(perhaps_wait, (str(gate),)) for _ in range(2)]
     until(lambda: all(job.status is Status.RUNNING for job in long))
-    behind = [shared.submit(perhaps_wait, (None,)) for _ in range(3)]
+    behind = [shared.submit(perhaps_wait) for _ in range(3)]
     for job in behind:
         job.cancel()
     until(lambda: all(job.status is Status.CANCELLED for job in behind))
@@ -49,23 +74,17 @@ def test_a_call_that_was_sent_ahead_can_be_cancelled(shared: JobManager, tmp_pat
     assert all(job.result(timeout=20) for job in long)
 
 
-def say_where_and_wait(mark: str | None, gate: str) -> str:
-    if mark is None:
-        return "at once"
-    Path(mark).write_text(str(os.getppid()))
-    return kit.wait_for(gate)
-
-
-def test_a_worker_that_dies_costs_only_what_it_ran(fresh: Callable[[], JobManager], tmp_path: Path) -> None:
+def test_a_worker_that_dies_costs_only_what_it_ran(
+    fresh: Callable[[], JobManager], tmp_path: Path, perhaps_wait: Call
+) -> None:
     manager = fresh()
-    for job in [manager.submit(say_where_and_wait, (None, "")) for _ in range(6)]:
-        job.result(timeout=60)
+    learn(manager, perhaps_wait)
     gate = tmp_path / "gate"
     marks = [tmp_path / "one", tmp_path / "other"]
-    long = [manager.submit(say_where_and_wait, (str(mark), str(gate))) for mark in marks]
+    long = [manager.submit(perhaps_wait, (str(gate), str(mark))) for mark in marks]
     # Some wait in line at each of the workers.
-    behind = [manager.submit(say_where_and_wait, (None, "")) for _ in range(12)]
-    server = int(until(lambda: marks[0].exists() and marks[0].read_text()))
+    behind = [manager.submit(perhaps_wait) for _ in range(12)]
+    server = int(until(lambda: marks[0].exists() and marks[0].read_text().strip()))
     os.kill(psutil.Process(server).ppid(), signal.SIGKILL)
     gate.touch()
     assert [job.result(timeout=60) for job in [*long, *behind]] == ["open"] * 2 + ["at once"] * 12
