@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from jobnb.errors import HomeNotWritable, LeaseLost, StoreError
 from jobnb.job import Status, utcnow
+from jobnb.service import ahead
 from jobnb.service.choice import Candidate, choose
 from jobnb.service.clock import WallClock
 from jobnb.service.cluster import Cluster, ClusterLost
@@ -51,14 +52,6 @@ FINISH_SECONDS = 1.0
 FIRST_SECONDS = 5.0
 #: Pause after the store could not be written.
 STORE_PAUSE_SECONDS = 0.5
-#: So many calls known to be short may be out per place, and so many seconds of work: they come back in batches, which
-#: are written down at once.
-AHEAD_CALLS = 12
-AHEAD_TOTAL_SECONDS = 0.15
-#: One that was sent ahead and has not begun by then is called back: the one before it takes longer than thought.
-RECALL_SECONDS = 0.5
-#: The same among tasks of many items: by then every place that is not taken for long has been free twice.
-PARKED_SECONDS = 2.5
 _OVERDUE = {
     "code": "TIMEOUT_ERROR",
     "message": "the job had not ended by its deadline.",
@@ -331,12 +324,13 @@ class Dispatcher:
 
     def _hand_out(self) -> None:
         """Fill the window: choose a job for each free place, write its task down, send it."""
-        out = sum(len(ledger.running) for ledger in self._ledgers.values())
-        free = self._slots * self._depth() - out
-        overtaking = self._overtaking()
-        if max(free, overtaking) <= 0 or not (self._intake.waiting or any(b.open for b in self._ledgers.values())):
+        books, now = self._ledgers.values(), self.monotonic()
+        out = sum(len(ledger.running) for ledger in books)
+        depth = ahead.depth(books, self.cluster.window)
+        free = self._slots * depth - out
+        overtaking = ahead.overtaking(books, self.cluster.window, self._slots, now)
+        if max(free, overtaking) <= 0 or not (self._intake.waiting or any(b.open for b in books)):
             return
-        books = self._ledgers.values()
         for taken in self._intake.take_up(books, slots=self._slots, free=max(free, 0), overtaking=overtaking):
             self._adopt(taken)
         for job in self._returned & self._orders.keys():
@@ -349,7 +343,7 @@ class Dispatcher:
             if ledger is None:
                 break
             overtakes = overtaking > 0 and not ledger.running
-            if not overtakes and (free <= 0 or not self._has_place(ledger)):
+            if not overtakes and (free <= 0 or not ahead.has_place(ledger, books, self._slots, now)):
                 break
             # A second task per place only hides the round trip; it must not make the pieces smaller.
             places = max(1, min(free, self._slots - len(ledger.running)) if ledger.pace is None else self._slots)
@@ -357,9 +351,9 @@ class Dispatcher:
             if handed is None:
                 break
             task, span, budget = handed
-            ledger.running[task].overtakes = overtakes
+            ledger.running[task].ahead, ledger.running[task].overtakes = out >= self._slots, overtakes
             chosen.append((ledger, task, span, budget))
-            free -= 1
+            free, out = free - 1, out + 1
             overtaking -= overtakes
         if not chosen:
             return
@@ -372,9 +366,10 @@ class Dispatcher:
             for ledger, task, *_ in chosen:
                 ledger.stopped(task)
             raise
-        self._courier.send([self._errand(*each) for each in chosen])
+        short = depth > self.cluster.window
+        self._courier.send([self._errand(*each, short=short) for each in chosen])
 
-    def _errand(self, ledger: Ledger, task: int, span: tuple[int, int], budget: float | None) -> Errand:
+    def _errand(self, ledger: Ledger, task: int, span: tuple[int, int], budget: float | None, *, short: bool) -> Errand:
         out = ledger.running[task]
         return Errand(
             job=ledger.job,
@@ -383,50 +378,14 @@ class Dispatcher:
             attempt=out.attempt,
             budget=budget,
             overtakes=out.overtakes,
-            short=self._depth() > self.cluster.window,
+            short=short,
         )
 
-    def _overtaking(self) -> int:
-        """Return how many jobs may begin before what others have sent ahead, as soon as a place is free.
-
-        At most one per place, counted until it is back: so those that were overtaken have every other place.
-        """
-        if self.cluster.window == 1:
-            return 0
-        busy = [b for b in self._ledgers.values() if b.running]
-        if sum(len(b.running) for b in busy) <= self._slots:
-            return 0
-        rest = [b for b in busy if not any(out.overtakes for out in b.running.values())]
-        if all(b.single for b in rest):
-            return 0
-        # Where one takes long, nobody knows when its place is free, and nothing was sent ahead.
-        return self._slots - (len(busy) - len(rest)) if all(b.short for b in rest) else 0
-
-    def _depth(self) -> int:
-        """Return how many tasks may be out per place: more than the usual where all are calls known to be short."""
-        window = self.cluster.window
-        if window == 1 or not all(ledger.single and ledger.pace is not None for ledger in self._ledgers.values()):
-            return window
-        longest = max((ledger.pace or 0.0 for ledger in self._ledgers.values()), default=0.0)
-        return max(window, min(AHEAD_CALLS, int(AHEAD_TOTAL_SECONDS / max(longest, 1e-3)))) if longest else window
-
     def _recall(self, now: float) -> None:
-        """Call back the calls that were sent ahead and wait behind a long one: another place may be free sooner."""
-        if sum(len(ledger.running) for ledger in self._ledgers.values()) <= self._slots:
-            return
-        overtaken = any(out.overtakes for ledger in self._ledgers.values() for out in ledger.running.values())
-        mixed = any(not ledger.single and ledger.running for ledger in self._ledgers.values())
-        for ledger in self._ledgers.values():
-            if ledger.pace is None or not (ledger.single or overtaken):
-                continue
-            patience = PARKED_SECONDS if mixed else RECALL_SECONDS
-            for task, out in ledger.running.items():
-                if out.began or out.overtakes or out.stopping_since is not None or now - out.since <= patience:
-                    continue
-                out.stopping_since = now
-                self._courier.cancel(ledger.job.id, task)
-                if ledger.single:
-                    ledger.pace = None
+        """Call back what was sent ahead and waits behind a task that takes longer than thought."""
+        for ledger, task in ahead.recalled(self._ledgers.values(), now):
+            ledger.running[task].stopping_since = now
+            self._courier.cancel(ledger.job.id, task)
 
     def _choose(self) -> Ledger | None:
         held = self._intake.capped(self._ledgers.values())
@@ -437,12 +396,6 @@ class Dispatcher:
         ]
         job = choose(candidates)
         return self._ledgers[job] if job else None
-
-    def _has_place(self, ledger: Ledger) -> bool:
-        """Tell whether a job's next task may go out: behind another one only if all of them are back soon."""
-        busy = [b for b in self._ledgers.values() if b.running]
-        out = sum(len(b.running) for b in busy)
-        return out < self._slots or (ledger.short and all(b.short for b in busy))
 
     # Ending jobs
 

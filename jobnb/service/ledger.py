@@ -32,13 +32,16 @@ class Running:
     stop: int
     attempt: int
     done: int = 0
-    #: Set once a worker has said that it began.
+    #: Set once a worker has said that it began, and the monotonic time of that.
     began: bool = False
+    began_at: float | None = None
+    #: All places were taken when it was handed out: it waits on the cluster behind another.
+    ahead: bool = False
     #: Monotonic time at which it was handed out.
     since: float = field(default_factory=time.monotonic)
     #: Monotonic time of the request to stop it.
     stopping_since: float | None = None
-    #: It was sent when all places were taken, to go before what others had sent ahead.
+    #: It waits before what others had sent ahead.
     overtakes: bool = False
 
 
@@ -198,8 +201,9 @@ class Ledger:
         out = self.running.get(task)
         if out is None:
             return
-        out.began = True
         self.heard_at = time.monotonic()
+        if not out.began:
+            out.began, out.began_at = True, self.heard_at
         out.done = max(out.done, min(done, out.stop - out.start))
         if progress is not None:
             self.progress = progress

@@ -91,3 +91,42 @@ def test_a_worker_that_dies_costs_only_what_it_ran(
     lost = [a.error.code for job in [*long, *behind] for a in job.attempts if a.state == "lost" and a.error]
     assert lost.count("WORKER_LOST") == 1
     assert set(lost) <= {"WORKER_LOST", "CLUSTER_LOST"}
+
+
+@pytest.fixture
+def wait_or_take_a_moment() -> Call:
+    """A function of an item, long enough for the cut to make many tasks of them."""
+
+    def wait_or_take_a_moment(gate: str | None) -> str:
+        import os
+        import time
+
+        while gate is not None and not os.path.exists(gate):
+            time.sleep(0.005)
+        time.sleep(0.03)
+        return "open" if gate else "at once"
+
+    return wait_or_take_a_moment
+
+
+def test_items_behind_one_that_takes_longer_than_thought_are_called_back(
+    shared: JobManager, tmp_path: Path, wait_or_take_a_moment: Call
+) -> None:
+    # The first ones after it is known how long items take: what is sent with them is sent behind them.
+    gates = {8: tmp_path / "first", 20: tmp_path / "second"}
+    job = shared.map(wait_or_take_a_moment, [str(gates[i]) if i in gates else None for i in range(60)])
+
+    def spans(state: str) -> list[range]:
+        return [range(row.start, row.stop) for row in shared.store.tasks.of(job.id) if row.state == state]
+
+    def only_out(*held: int) -> bool:
+        return sorted([item for item in held if item in span] for span in spans("running")) == [[i] for i in held]
+
+    # Both places are taken for long: nothing may wait behind one of them for the place that becomes free first.
+    until(lambda: only_out(8, 20))
+    gates[20].write_text("open")
+    until(lambda: only_out(8) and len({i for span in spans("completed") + spans("running") for i in span}) == 60)
+    gates[8].write_text("open")
+    assert job.result(timeout=20) == ["open" if i in gates else "at once" for i in range(60)]
+    assert job.record.done == 60
+    assert {row.state for row in shared.store.tasks.of(job.id)} == {"completed", "cancelled"}
