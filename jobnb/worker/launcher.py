@@ -25,6 +25,8 @@ from jobnb.worker.process import ChildProcess, kill_group, reap
 
 log = logging.getLogger(__name__)
 
+_TRIM, _TRIM_OF_DASK = "MALLOC_TRIM_THRESHOLD_", "65536"
+
 _MAX_MESSAGE_BYTES = 4096
 
 
@@ -70,6 +72,18 @@ def _command(code: str, *arguments: int) -> list[str]:
     boot = f"import sys, json; sys.path[:] = json.loads(sys.argv[1]); {code}"
     path = [os.path.abspath(entry) for entry in sys.path]
     return [sys.executable, "-P", "-c", boot, json.dumps(path), *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of children: the worker's, but for what Dask's nanny says about freed memory.
+
+    It has a worker, which lives long, give all of it back at once. A child, which does not, would pay for each
+    temporary array with new pages: up to a tenth of its time.
+    """
+    env = dict(os.environ)
+    if env.get(_TRIM) == _TRIM_OF_DASK:
+        del env[_TRIM]
+    return env
 
 
 class ForkLauncher:
@@ -168,6 +182,7 @@ class ForkLauncher:
                     int(self._light),
                 ),
                 stdin=subprocess.DEVNULL,
+                env=environment(),
                 pass_fds=(fd,),
                 start_new_session=True,
             )
@@ -277,6 +292,7 @@ class SpawnLauncher:
             process = subprocess.Popen(
                 _command("from jobnb.worker.child import spawned; spawned(*map(int, sys.argv[2:]))", *fds, os.getpid()),
                 stdin=subprocess.DEVNULL,
+                env=environment(),
                 pass_fds=fds,
                 start_new_session=True,
             )
