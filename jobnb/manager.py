@@ -522,7 +522,7 @@ class JobManager(Connection, Coroutines, Timetable, Handling, Chaining, Queueing
         """
         waiter = Waiter(self, ids, timeout)
         while not waiter.over():
-            time.sleep(POLL_SECONDS)
+            time.sleep(waiter.pause())
 
     async def wait_async(self, job_id: str) -> Any:
         """Wait without blocking the event loop, so that buttons work meanwhile; return the job's result."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 #: Pause between two looks at the store; a look costs microseconds.
 POLL_SECONDS = 0.005
+#: Who has waited long notices an end so much later, as a share of the time, and at most so many seconds.
+POLL_SHARE = 0.01
+MOST_POLL_SECONDS = 0.05
 SERVICE_CHECK_SECONDS = 1.0
 #: Jobs asked for in one look.
 LOOK_AT = 100
@@ -37,6 +40,11 @@ class Waiter:
         self._ends = None if timeout is None else time.monotonic() + timeout
         self._seen: tuple[int, int] | None = None
         self._check_at = 0.0
+        self._since = time.monotonic()
+
+    def pause(self) -> float:
+        """Return how many seconds to wait until the next look: what has taken long may be noticed a little later."""
+        return min(max(POLL_SECONDS, POLL_SHARE * (time.monotonic() - self._since)), MOST_POLL_SECONDS)
 
     def over(self) -> bool:
         """Tell whether all have ended; start a service that is missing.

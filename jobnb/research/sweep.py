@@ -41,7 +41,7 @@ _BOOL = np.dtype(np.bool_)
 #: Rows of targets given to one kernel call, and the memory they may take.
 BLOCK_ROWS = 64
 BLOCK_BYTES = 8 * 2**20
-REPORT_SECONDS = 0.05
+REPORT_SECONDS = 0.1
 #: Longest message kept of a failed run, and how many different ones a part keeps.
 MESSAGE_LENGTH = 300
 MESSAGE_KINDS = 50

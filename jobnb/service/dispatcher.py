@@ -32,10 +32,12 @@ from jobnb.store import Store
 logger = logging.getLogger(__name__)
 
 #: How long the loop sleeps at most before it looks at the store: with work out, without, and without for a while.
-BUSY_POLL_SECONDS = 0.01
+BUSY_POLL_SECONDS = 0.02
 IDLE_POLL_SECONDS = 0.02
 SLEEPY_POLL_SECONDS = 0.05
 SLEEPY_AFTER_SECONDS = 5.0
+#: What only time brings (what is due, late, or to be called back) is looked for this often.
+LOOK_SECONDS = 0.05
 #: Progress and log lines are written this often at most.
 FLUSH_SECONDS = 0.2
 #: The cluster's places are counted this often: with jobs, and without.
@@ -134,7 +136,7 @@ class Dispatcher:
             self._courier.close()
 
     def _loop(self, stop: threading.Event) -> str:
-        flush_at = count_at = 0.0
+        flush_at = count_at = look_at = 0.0
         active_at = self.monotonic()
         batch: list[Message] = []
         while True:
@@ -143,6 +145,9 @@ class Dispatcher:
                 raise LeaseLost
             self.keeper.alive()
             now = self.monotonic()
+            if not batch and now < look_at and self._version() == self._seen:
+                continue
+            look_at = now + LOOK_SECONDS
             try:
                 self._follow_clock(now)
                 if batch:
@@ -219,9 +224,7 @@ class Dispatcher:
             return got
 
     def _anything_new(self) -> bool:
-        # What this thread has itself put off, called back or released is news as well: SQLite tells a connection of
-        # everybody's writes but its own.
-        version = self.store.version()[0] + self.store.limits.moves + self.store.chains.moved
+        version = self._version()
         due = self._next_scheduled is not None and self._next_scheduled <= self.store.clock()
         if version == self._seen and not due:
             return False
@@ -236,6 +239,12 @@ class Dispatcher:
         self._seen = version
         self._intake.waiting = True
         return True
+
+    def _version(self) -> int:
+        """Return a number that moves whenever somebody has written what this thread has to look at."""
+        # What it has itself put off, called back or released is news as well: SQLite tells a connection of everybody's
+        # writes but its own.
+        return self.store.version()[0] + self.store.limits.moves + self.store.chains.moved
 
     def _anybody_there(self) -> bool:
         """Tell whether somebody did something to a job since the last look; a renewed lease does not count."""

@@ -41,6 +41,8 @@ class Running:
     since: float = field(default_factory=time.monotonic)
     #: Monotonic time of the request to stop it.
     stopping_since: float | None = None
+    #: It is to tell how long items take.
+    probe: bool = False
     #: It waits before what others had sent ahead.
     overtakes: bool = False
 
@@ -67,6 +69,8 @@ class Ledger:
     failed: int = 0
     lost: int = 0
     pace: float | None = None
+    #: The pace was measured by first tasks alone, which also paid for the start of their processes.
+    rough: bool = True
     summary: dict[str, Any] | None = None
     running: dict[int, Running] = field(default_factory=dict)
     #: current, total, message: as the job itself reports it.
@@ -186,11 +190,11 @@ class Ledger:
             return None
         end = self._horizon()
         left = count([(start, min(stop, end)) for start, stop in self.pending if start < end])
-        size = plans.cut(self.job.plan, left=left, slots=slots, pace=self.pace)
+        size = plans.cut(self.job.plan, left=left, slots=slots, pace=self.pace, rough=self.rough)
         most = min(size.items, left, end - self.pending[0][0])
         span, self.pending = take(self.pending, most if self.most is None else min(most, self.most))
         task, self.next_task = self.next_task, self.next_task + 1
-        self.running[task] = Running(start=span[0], stop=span[1], attempt=self.attempt)
+        self.running[task] = Running(start=span[0], stop=span[1], attempt=self.attempt, probe=self.pace is None)
         budget = size.budget
         if self.finish_at is not None and budget is not None:
             budget = min(budget, max(self.finish_at - time.monotonic(), plans.LEAST_SECONDS))
@@ -219,7 +223,9 @@ class Ledger:
         self.heard_at = time.monotonic()
         self._clear_losses((out.start, stop))
         self.pending = put_back(self.pending, (stop, out.stop))
-        self.pace = plans.blend(self.pace, seconds, stop - out.start)
+        better = self.rough and not out.probe
+        self.pace = plans.blend(None if better else self.pace, seconds, stop - out.start)
+        self.rough = self.rough and out.probe
         self.summary = plans.fold_summary(self.job.plan, self.summary, summary)
         self.dirty = True
 

@@ -175,6 +175,7 @@ class Recorder:
         return replace(
             fresh,
             pace=ledger.pace,
+            rough=ledger.rough,
             ending=fresh.ending or ledger.ending,
             ends_at=ledger.ends_at,
             finish_at=ledger.finish_at,

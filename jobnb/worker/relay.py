@@ -10,8 +10,8 @@ from collections.abc import Callable
 from jobnb.worker.output import LogRing
 from jobnb.worker.request import ProgressValue
 
-#: At most ten updates a second and task.
-INTERVAL_SECONDS = 0.1
+#: At most five updates a second and task.
+INTERVAL_SECONDS = 0.2
 #: A task that is over by then has nothing to tell but its end: an event costs as much as a small job.
 START_SECONDS = 0.05
 MAX_LINES_PER_EVENT = 50

@@ -31,3 +31,13 @@ def test_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_to_wait_for(tmp_path: Path) -> None:
     assert Waiter(JobManager(home=tmp_path / "home"), [], None).over()
+
+
+def test_who_has_waited_long_looks_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = Waiter(JobManager(home=tmp_path / "home"), [], None)
+    pauses = []
+    for passed in (0.0, 0.1, 2.0, 1000.0):
+        with monkeypatch.context() as patch:
+            patch.setattr(waiter.time, "monotonic", lambda passed=passed: waits._since + passed)
+            pauses.append(waits.pause())
+    assert pauses == [waiter.POLL_SECONDS, waiter.POLL_SECONDS, 2.0 * waiter.POLL_SHARE, waiter.MOST_POLL_SECONDS]

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -286,6 +287,23 @@ def test_a_million_items_are_a_few_spans() -> None:
     while (handed := ledger.hand_out(2)) is not None:
         tasks += 1
         stop = min(handed[1][1], handed[1][0] + 100_000)
-        ledger.completed(handed[0], stop=stop, failed=0, seconds=0.1, summary=None)
+        ledger.completed(handed[0], stop=stop, failed=0, seconds=1e-6 * (stop - handed[1][0]), summary=None)
         assert len(ledger.pending) <= 3
-    assert (ledger.done, tasks) == (10**6, 10)
+    assert ledger.done == 10**6
+    assert tasks < 16
+
+
+def test_the_pace_of_first_tasks_is_replaced_by_that_of_the_next() -> None:
+    ledger = Ledger.of(job(10_000), [])
+    first, second = ledger.hand_out(2), ledger.hand_out(2)
+    assert first is not None
+    assert second is not None
+    ledger.completed(first[0], stop=first[1][0] + 10, failed=0, seconds=0.15, summary=None)
+    third = ledger.hand_out(2)
+    assert third is not None
+    assert third[2] == plans.TASK_SECONDS
+    # The other first one comes later, and the rest is still rough.
+    ledger.completed(second[0], stop=second[1][0] + 10, failed=0, seconds=0.15, summary=None)
+    assert (ledger.pace, ledger.rough) == (pytest.approx(0.015), True)
+    ledger.completed(third[0], stop=third[1][1], failed=0, seconds=0.001 * (third[1][1] - third[1][0]), summary=None)
+    assert (ledger.pace, ledger.rough) == (pytest.approx(0.001), False)

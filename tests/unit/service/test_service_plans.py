@@ -59,6 +59,22 @@ def test_little_work_goes_out_whole_and_much_in_pieces() -> None:
     assert plans.cut({"type": "grid"}, left=10, slots=2, pace=100.0).items == 1
 
 
+def test_what_first_tasks_say_of_the_pace_is_too_slow() -> None:
+    exact = plans.cut({"type": "grid"}, left=100_000, slots=2, pace=0.001)
+    rough = plans.cut({"type": "grid"}, left=100_000, slots=2, pace=0.001, rough=True)
+    assert rough == plans.Cut(items=plans.ROUGH * exact.items, budget=plans.TASK_SECONDS)
+
+
+def test_the_end_of_a_job_is_shared_by_the_places() -> None:
+    left, sizes = 1000, []
+    while left:
+        sizes.append(plans.cut({"type": "grid"}, left=left, slots=2, pace=0.001).items)
+        left -= sizes[-1]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == 250
+    assert sizes[-1] * 0.001 <= plans.WHOLE_SECONDS
+
+
 def test_the_pace_follows_recent_tasks() -> None:
     assert plans.blend(None, 1.0, 10) == 0.1
     assert plans.blend(0.3, 1.0, 10) == 0.2
