@@ -12,6 +12,8 @@ the sweep alike:
 - A fill brings the position to the target fraction of the equity *after* the costs of that fill, in
   fractional units, valued at the open (or close). Slippage makes the price worse by its fraction; the
   commission is its fraction of units times that worse price. So a target of 1 leaves no cash, and no debt.
+- Where making a position smaller would cost more than there is (little equity, a large position, high costs), all of it
+  is closed, and that is the end.
 - Going from long to short closes the one trade and opens another, at one price.
 - A trade lasts from flat to flat (or to the other side), whatever is added or taken off between. A position
   still open at the end is valued at the last close, without the costs of getting out, and counts as a trade.

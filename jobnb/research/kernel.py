@@ -31,6 +31,7 @@ from jobnb.research.measure import (
     WON,
     WORST_GAIN,
     log_fill,
+    spent,
 )
 from jobnb.research.metrics import METRICS
 from jobnb.research.worth import COURSE, arrive, hold, rest, room_of, set_out, settle_all
@@ -166,8 +167,14 @@ def _walk(
         turn += 1
         p = price[at]
         equity = cash + units * p
-        if units != 0.0 and (equity <= 0.0 or want == 0.0 or (want > 0.0) != (units > 0.0)):
-            paid = p * (1.0 - slippage) if units > 0.0 else p * (1.0 + slippage)
+        paid = p * (1.0 - slippage) if units > 0.0 else p * (1.0 + slippage)
+        costs = abs(units) * (slippage * p + commission * paid)
+        if units != 0.0 and (
+            equity <= 0.0
+            or want == 0.0
+            or (want > 0.0) != (units > 0.0)
+            or spent(want * equity - units * p, units, equity, costs)
+        ):
             if equity > 0.0:
                 fee = commission * abs(units) * paid
                 traded += abs(units) * p / equity

@@ -87,6 +87,26 @@ def log_fill(
     return made + 1
 
 
+@inlined
+def spent(missing: float, units: float, equity: float, costs: float) -> bool:
+    """Tell whether a position is to be made smaller by a trade whose costs nothing is left to pay with.
+
+    To come from a value V to the target ``w`` times the equity after costs, V - w E, with costs of a fraction c of what
+    is sold, means to sell more than V where c V > E. The whole position is closed then, and that is the end.
+
+    Parameters
+    ----------
+    missing : float
+        Value of the change before costs, below 0 to sell.
+    units, equity : float
+        What is held, and what all there is is worth.
+    costs : float
+        What closing all of it would cost.
+    """
+    # A hair before: where the costs are all there is, rounding must not leave a position of the other side.
+    return missing * units < 0.0 and equity <= costs * (1.0 + 1e-9)
+
+
 @lean
 def settle(
     out: Floats,

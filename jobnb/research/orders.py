@@ -23,6 +23,7 @@ from jobnb.research.measure import (
     clear,
     count_trade,
     log_fill,
+    spent,
 )
 from jobnb.research.worth import COURSE, arrive, hold, rest, room_of, set_out, settle_all
 
@@ -108,6 +109,10 @@ def _change(want: float, size: float, p: float, state: Floats, terms: Floats) ->
     # A change of less than the fee itself is not made.
     if terms[MINIMUM] > 0.0 and abs(missing) <= terms[MINIMUM]:
         return 0.0
+    if units != 0.0:
+        leaving = p * (1.0 - slippage) if units > 0.0 else p * (1.0 + slippage)
+        if spent(missing, units, equity, abs(units) * slippage * p + _fee(units, leaving, terms)):
+            return -units
     # The two sides by a branch, which can be foretold; what is chosen by a number has to wait for it.
     change: float
     if missing > 0.0:
@@ -156,6 +161,13 @@ def _decide(
     if state[RUINED] != 0.0 or want == 0.0:
         return made
     change = _change(want, size, p, state, terms)
+    if units != 0.0 and change == -units:
+        made = _leave(bar, p, state, terms, tally, fills, made)
+        if state[RUINED] != 0.0:
+            return made
+        units = 0.0
+        equity = state[CASH]
+        change = _change(want, size, p, state, terms)
     if change == 0.0:
         return made
     paid = p * (1.0 + terms[SLIPPAGE]) if change > 0.0 else p * (1.0 - terms[SLIPPAGE])

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.jit import compiled, inlined, lean
-from jobnb.research.measure import BARS_HELD, FEES, TRADED, clear, count_trade
+from jobnb.research.measure import BARS_HELD, FEES, TRADED, clear, count_trade, spent
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -197,11 +197,26 @@ def walk(
                 equity[i:] = 0.0
                 money[i:] = 0.0
                 return made
-            # Positions that end, or change their side, are closed first.
+            costs = 0.0
+            for j in range(count):
+                if moves[j] and units[j] != 0.0:
+                    p = price[j]
+                    paid = p * (1.0 - slippage) if units[j] > 0.0 else p * (1.0 + slippage)
+                    costs += abs(units[j]) * (slippage * p + commission * paid)
+            # Positions that end, or change their side, are closed first; see `measure.spent` for others.
             last = -1
+            before_closing = worth
             for j in range(count):
                 closed[j] = False
-                if moves[j] and units[j] != 0.0 and (want[j] == 0.0 or (want[j] > 0.0) != (units[j] > 0.0)):
+                if (
+                    moves[j]
+                    and units[j] != 0.0
+                    and (
+                        want[j] == 0.0
+                        or (want[j] > 0.0) != (units[j] > 0.0)
+                        or spent(want[j] * before_closing - value[j], units[j], before_closing, costs)
+                    )
+                ):
                     p = price[j]
                     paid = p * (1.0 - slippage) if units[j] > 0.0 else p * (1.0 + slippage)
                     fee = commission * abs(units[j]) * paid
@@ -240,6 +255,11 @@ def walk(
                 after = worth
                 if moving > 1:
                     after = _after_costs(worth, want, value, moves, buying, selling)
+                    if after <= 0.0:
+                        made = _ruin(i, 0.0, price, units, flow, put_in, tally, fills, made)
+                        equity[i:] = 0.0
+                        money[i:] = 0.0
+                        return made
                 whole = worth
                 for j in range(count):
                     if not moves[j]:

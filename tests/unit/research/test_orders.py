@@ -17,7 +17,7 @@ from jobnb.research.fold_part import FoldRun, from_bytes, to_bytes
 from jobnb.research.folds import Piece
 from jobnb.research.joined import Joined
 from jobnb.research.limits import Orders
-from jobnb.research.measure import BAR, FEE, UNITS
+from jobnb.research.measure import BAR, CASH, FEE, HELD, UNITS
 from jobnb.research.metrics import METRICS
 from jobnb.research.optimize import load_sweep
 from jobnb.research.options import EngineOptions
@@ -26,6 +26,7 @@ from jobnb.research.space import ParameterSpace
 from jobnb.research.stitched import stitch
 from jobnb.research.strategy import Strategy
 from jobnb.research.sweep import SweepWork
+from jobnb.research.trades import trades
 
 NO_LIMITS = np.array([[np.nan], [np.nan], [np.nan], [1.0]])
 
@@ -49,6 +50,26 @@ def test_without_stops_and_further_costs_it_gives_the_numbers_of_the_kernel(data
     )
     evaluator = Evaluator(bars, options)
     same(evaluator.one(Orders(row, NO_LIMITS)), evaluator.one(row))
+
+
+@pytest.mark.parametrize(("side", "then"), [(1.0, 51.5), (-1.0, 147.0)])
+@pytest.mark.parametrize("further", [{}, {"borrow_cost": 1e-300}])
+def test_a_reduction_that_cannot_be_paid_for_closes_the_position(side, then, further):
+    close = np.array([100.0, then, then, then])
+    frame = pd.DataFrame(
+        dict.fromkeys(("open", "high", "low", "close"), close), index=pd.bdate_range("2021", periods=4)
+    )
+    bars = Bars.from_frame(frame)
+    options = EngineOptions(initial_capital=CAPITAL, commission=0.02, slippage=0.01, conventions="close", **further)
+    row = targets(side * np.array([2.0, 1.7, 1.5, 1.5]), bars)
+    ran = Evaluator(bars, options).one(row)
+    assert ran.fills[:, BAR].tolist() == [0, 1]
+    assert ran.fills[1, UNITS] == -ran.fills[0, UNITS]
+    assert ran.fills[1, CASH] == ran.fills[1, HELD] == 0.0
+    got = dict(zip(METRICS, ran.values.tolist(), strict=True))
+    (trade,) = trades(ran.fills, bars.close, CAPITAL)
+    assert got["worst_trade"] == pytest.approx(trade[7])
+    assert got["final_equity"] == 0.0
 
 
 class Slow:
@@ -117,7 +138,9 @@ class Slow:
             return
         opens = self.units == 0
         change = self.size(want, size, price)
-        if change == 0:
+        if self.units and change == -self.units:
+            self.leave(price)
+        if change == 0 or self.ruined:
             return
         paid = self.trade(change, price)
         if opens:
@@ -146,6 +169,10 @@ class Slow:
         missing = want * self.worth(price) - self.units * price
         if o.commission_minimum and abs(missing) <= o.commission_minimum:
             return 0.0
+        if missing * self.units < 0:
+            leaving = price * (1 - math.copysign(o.slippage, self.units))
+            if self.worth(price) <= abs(self.units) * o.slippage * price + self.fee(self.units, leaving):
+                return -self.units
         side = math.copysign(1, missing)
         low, high = 0.0, 100 * self.worth(price) / price
         if side * after(side * 1e-300) >= 0:

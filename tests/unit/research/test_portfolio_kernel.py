@@ -96,6 +96,22 @@ def test_a_portfolio_of_one_is_the_single_engine(case, options):
         assert np.isclose(mine, theirs, rtol=1e-9, atol=1e-9, equal_nan=True), name
 
 
+@pytest.mark.parametrize(("side", "then"), [(1.0, 51.5), (-1.0, 147.0)])
+def test_a_reduction_that_cannot_be_paid_for_is_the_end(side, then):
+    close = np.array([100.0, then, then, then])
+    frame = pd.DataFrame(
+        dict.fromkeys(("open", "high", "low", "close"), close), index=pd.bdate_range("2021", periods=4)
+    )
+    options = EngineOptions(initial_capital=CAPITAL, commission=0.02, slippage=0.01, conventions="close")
+    target = side * np.array([2.0, 1.7, 1.5, 1.5])
+    bars = Bars.from_frame(frame, "A")
+    alone = Evaluator(bars, options).one(target)
+    values, equity, _, fills = evaluate(Universe({"A": bars}), target[:, None], options)
+    assert np.array_equal(fills[:, BAR], [0, 1])
+    assert np.array_equal(equity, alone.equity)
+    assert np.allclose(values, alone.values, rtol=1e-12, equal_nan=True)
+
+
 @given(baskets(), terms(), st.sampled_from(sorted(REBALANCE)))
 @settings(max_examples=200, deadline=None)
 def test_cash_is_conserved(case, options, rebalance):
@@ -136,6 +152,7 @@ def test_cash_is_conserved(case, options, rebalance):
 def test_the_future_does_not_matter(case, options, rebalance, data):
     universe, weights = case
     line = universe.aligned
+    assume(len(line) > 2)
     k = data.draw(st.integers(1, len(line) - 2))
     _, equity, _, fills = evaluate(universe, weights, options, rebalance)
     changed = {}
