@@ -145,10 +145,10 @@ class Dispatcher:
                 raise LeaseLost
             self.keeper.alive()
             now = self.monotonic()
-            if not batch and now < look_at and self._version() == self._seen:
-                continue
-            look_at = now + LOOK_SECONDS
             try:
+                if not batch and now < look_at and self._version() == self._seen:
+                    continue
+                look_at = now + LOOK_SECONDS
                 self._follow_clock(now)
                 if batch:
                     self._close_ended(self._recorder.take_in(batch))
