@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+from distributed import KilledWorker
 
 from jobnb.errors import JobnbError
 from jobnb.job import JobRecord
@@ -126,6 +127,8 @@ class Courier:
     _told: dict[tuple[str, int], tuple[int, bytes]] = field(default_factory=dict)
     #: The attempts of which a receipt may lie on the shared disk.
     _attempts: dict[tuple[str, int], int] = field(default_factory=dict)
+    #: Tasks that may wait in line at a worker.
+    _in_line: set[tuple[str, int]] = field(default_factory=set)
     #: Jobs of which there may be other receipts, or claims: of former services, of tasks that were stopped or lost.
     _untidy: set[str] = field(default_factory=set)
 
@@ -163,6 +166,8 @@ class Courier:
                         self._unsent(errand, error)
                     continue
                 for (errand, *_), future in zip(some, futures, strict=True):
+                    if short:
+                        self._in_line.add((errand.job.id, errand.task))
                     self._follow(future, errand.job.id, errand.task, errand.attempt, errand.span[0])
         self._publish()
 
@@ -251,6 +256,7 @@ class Courier:
         self._stopping.discard((job, task))
         self._over.discard((job, task))
         self._told.pop((job, task), None)
+        self._in_line.discard((job, task))
         attempt = self._attempts.pop((job, task), None)
         if future is None or attempt is None or future.status != "finished":
             self._untidy.add(job)
@@ -392,9 +398,13 @@ class Courier:
             if isinstance(raised, ImportError):
                 return Ended(outcome=_failed(job, task, attempt, start, "VERSION_MISMATCH", raised))
             self._data.pop(job, None)
-            if self._began(job, task, attempt):
-                return Lost(job=job, task=task, why=f"{type(raised).__name__}: {raised}")
-            return Lost(job=job, task=task, why="the worker at which it waited is gone", code="CLUSTER_LOST")
+            if (
+                isinstance(raised, KilledWorker)
+                and (job, task) in self._in_line
+                and not self._began(job, task, attempt)
+            ):
+                return Lost(job=job, task=task, why="the worker at which it waited is gone", code="CLUSTER_LOST")
+            return Lost(job=job, task=task, why=f"{type(raised).__name__}: {raised}")
         # Dask says "cancelled" for lost dependencies and lost schedulers as well; a stop that we asked for is
         # reported by the supervisor, or given up by the dispatcher.
         if (job, task) in self._stopping or self._futures.get((job, task)) is not future:
