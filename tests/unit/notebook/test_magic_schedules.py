@@ -14,6 +14,7 @@ def manager(tmp_path, monkeypatch):
 
     made = JobManager(home=tmp_path / "home")
     monkeypatch.setattr(made, "ensure_service", lambda: None)
+    monkeypatch.setattr(made.daemon, "ensure", lambda: None)
     monkeypatch.setattr(jobnb.manager, "get_job_manager", lambda: made)
     yield made
     made.store.close()
