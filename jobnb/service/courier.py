@@ -101,6 +101,8 @@ class Errand:
     #: It is known to be short, and may wait in line at a worker instead of at the scheduler: the way there and back
     #: costs as much as the task.
     short: bool = False
+    #: All places were taken when it was handed out: it waits, and be it at a worker, behind another.
+    ahead: bool = False
 
     @property
     def rank(self) -> int:
@@ -166,7 +168,7 @@ class Courier:
                         self._unsent(errand, error)
                     continue
                 for (errand, *_), future in zip(some, futures, strict=True):
-                    if short:
+                    if errand.short or errand.ahead:
                         self._in_line.add((errand.job.id, errand.task))
                     self._follow(future, errand.job.id, errand.task, errand.attempt, errand.span[0])
         self._publish()

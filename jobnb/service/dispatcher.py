@@ -388,6 +388,7 @@ class Dispatcher:
             budget=budget,
             overtakes=out.overtakes,
             short=short,
+            ahead=out.ahead,
         )
 
     def _recall(self, now: float) -> None:
