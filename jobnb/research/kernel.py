@@ -30,7 +30,9 @@ from jobnb.research.measure import (
     WINS,
     WON,
     WORST_GAIN,
+    costs_of_leaving,
     log_fill,
+    price_of_leaving,
     spent,
 )
 from jobnb.research.metrics import METRICS
@@ -167,14 +169,13 @@ def _walk(
         turn += 1
         p = price[at]
         equity = cash + units * p
-        paid = p * (1.0 - slippage) if units > 0.0 else p * (1.0 + slippage)
-        costs = abs(units) * (slippage * p + commission * paid)
         if units != 0.0 and (
             equity <= 0.0
             or want == 0.0
             or (want > 0.0) != (units > 0.0)
-            or spent(want * equity - units * p, units, equity, costs)
+            or spent(want * equity - units * p, units, equity, costs_of_leaving(units, p, slippage, commission))
         ):
+            paid = price_of_leaving(units, p, slippage)
             if equity > 0.0:
                 fee = commission * abs(units) * paid
                 traded += abs(units) * p / equity

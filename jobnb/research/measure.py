@@ -88,6 +88,18 @@ def log_fill(
 
 
 @inlined
+def price_of_leaving(units: float, price: float, slippage: float) -> float:
+    """Return the price at which a position is closed: the worse one."""
+    return price * (1.0 - slippage) if units > 0.0 else price * (1.0 + slippage)
+
+
+@inlined
+def costs_of_leaving(units: float, price: float, slippage: float, commission: float) -> float:
+    """Return what closing a position costs, slippage and commission."""
+    return abs(units) * (slippage * price + commission * price_of_leaving(units, price, slippage))
+
+
+@inlined
 def spent(missing: float, units: float, equity: float, costs: float) -> bool:
     """Tell whether a position is to be made smaller by a trade whose costs nothing is left to pay with.
 

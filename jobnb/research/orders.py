@@ -23,6 +23,7 @@ from jobnb.research.measure import (
     clear,
     count_trade,
     log_fill,
+    price_of_leaving,
     spent,
 )
 from jobnb.research.worth import COURSE, arrive, hold, rest, room_of, set_out, settle_all
@@ -70,7 +71,7 @@ def _leave(bar: int, p: float, state: Floats, terms: Floats, tally: Floats, fill
     units = state[UNITS]
     cash = state[CASH]
     equity = cash + units * p
-    paid = p * (1.0 - terms[SLIPPAGE]) if units > 0.0 else p * (1.0 + terms[SLIPPAGE])
+    paid = price_of_leaving(units, p, terms[SLIPPAGE])
     if equity > 0.0:
         fee = _fee(units, paid, terms)
         tally[TRADED] += abs(units) * p / equity
@@ -110,8 +111,8 @@ def _change(want: float, size: float, p: float, state: Floats, terms: Floats) ->
     if terms[MINIMUM] > 0.0 and abs(missing) <= terms[MINIMUM]:
         return 0.0
     if units != 0.0:
-        leaving = p * (1.0 - slippage) if units > 0.0 else p * (1.0 + slippage)
-        if spent(missing, units, equity, abs(units) * slippage * p + _fee(units, leaving, terms)):
+        costs = abs(units) * slippage * p + _fee(units, price_of_leaving(units, p, slippage), terms)
+        if spent(missing, units, equity, costs):
             return -units
     # The two sides by a branch, which can be foretold; what is chosen by a number has to wait for it.
     change: float

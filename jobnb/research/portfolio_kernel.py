@@ -10,7 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.jit import compiled, inlined, lean
-from jobnb.research.measure import BARS_HELD, FEES, TRADED, clear, count_trade, spent
+from jobnb.research.measure import (
+    BARS_HELD,
+    FEES,
+    TRADED,
+    clear,
+    costs_of_leaving,
+    count_trade,
+    price_of_leaving,
+    spent,
+)
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -200,9 +209,7 @@ def walk(
             costs = 0.0
             for j in range(count):
                 if moves[j] and units[j] != 0.0:
-                    p = price[j]
-                    paid = p * (1.0 - slippage) if units[j] > 0.0 else p * (1.0 + slippage)
-                    costs += abs(units[j]) * (slippage * p + commission * paid)
+                    costs += costs_of_leaving(units[j], price[j], slippage, commission)
             # Positions that end, or change their side, are closed first; see `measure.spent` for others.
             last = -1
             before_closing = worth
@@ -218,7 +225,7 @@ def walk(
                     )
                 ):
                     p = price[j]
-                    paid = p * (1.0 - slippage) if units[j] > 0.0 else p * (1.0 + slippage)
+                    paid = price_of_leaving(units[j], p, slippage)
                     fee = commission * abs(units[j]) * paid
                     tally[TRADED] += abs(units[j]) * p / worth
                     got = units[j] * paid - fee
