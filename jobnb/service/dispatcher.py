@@ -312,7 +312,8 @@ class Dispatcher:
                     self.store.tasks.take_over(job, task, self.keeper.lease.epoch)
             logger.info("%d running tasks taken over", len(states))
         for key, state in states.items():
-            out[key].began = state == "processing"
+            if state == "processing":
+                out[key].began_at = out[key].since
         return set(states)
 
     def _adopt(self, ledger: Ledger) -> Ledger:

@@ -32,8 +32,7 @@ class Running:
     stop: int
     attempt: int
     done: int = 0
-    #: Set once a worker has said that it began, and the monotonic time of that.
-    began: bool = False
+    #: Monotonic time at which a worker said that it began.
     began_at: float | None = None
     #: All places were taken when it was handed out: it waits on the cluster behind another.
     ahead: bool = False
@@ -45,6 +44,11 @@ class Running:
     probe: bool = False
     #: It waits before what others had sent ahead.
     overtakes: bool = False
+
+    @property
+    def began(self) -> bool:
+        """Whether a worker has said that it began."""
+        return self.began_at is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +211,7 @@ class Ledger:
             return
         self.heard_at = time.monotonic()
         if not out.began:
-            out.began, out.began_at = True, self.heard_at
+            out.began_at = self.heard_at
         out.done = max(out.done, min(done, out.stop - out.start))
         if progress is not None:
             self.progress = progress
