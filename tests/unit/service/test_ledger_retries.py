@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from ledger_cases import job
 
-from jobnb.job import JobRecord, Status, utcnow
+from jobnb.job import Status
 from jobnb.retry import Retry
 from jobnb.service.ledger import Ledger
 from jobnb.service.spans import count
@@ -18,11 +19,7 @@ NOW = 1_000_000
 
 
 def ledger(kind: str, items: int = 1, retry: Retry | None = None) -> Ledger:
-    job = JobRecord(
-        id="a", name="a", kind="job", status=Status.RUNNING, cluster="local", created_at=utcnow(),
-        plan={"type": kind, "items": items}, options={"retry": (retry or Retry(jitter=False)).to_json()},
-    )  # fmt: skip
-    return Ledger.of(job, [])
+    return Ledger.of(job(items, kind, options={"retry": (retry or Retry(jitter=False)).to_json()}), [])
 
 
 def hand_out(books: Ledger) -> int:

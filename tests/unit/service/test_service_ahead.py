@@ -1,10 +1,8 @@
 """Which tasks may wait behind others, and which are called back because those take longer than thought."""
 
-from datetime import UTC, datetime
-
 import pytest
+from ledger_cases import job
 
-from jobnb.job import JobRecord, Status
 from jobnb.service import ahead
 from jobnb.service.ledger import Ledger, Running
 
@@ -13,17 +11,7 @@ LONG = ahead.PARKED_SECONDS
 
 
 def books(kind: str = "map", items: int = 100, pace: float | None = 0.01) -> Ledger:
-    plan = {"type": kind, "items": items}
-    job = JobRecord(
-        id="0" * 8,
-        name="x",
-        kind="job",
-        status=Status.RUNNING,
-        cluster="local",
-        plan=plan,
-        created_at=datetime.now(UTC),
-    )
-    ledger = Ledger.of(job, [])
+    ledger = Ledger.of(job(items, kind), [])
     ledger.pace = pace
     return ledger
 
@@ -38,7 +26,6 @@ def out(ledger: Ledger, age: float, *, ahead: bool = False, overtakes: bool = Fa
         since=NOW - age,
         ahead=ahead,
         overtakes=overtakes,
-        began=began is not None,
         began_at=None if began is None else NOW - began,
     )
     return task

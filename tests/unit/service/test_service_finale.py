@@ -1,27 +1,16 @@
 """A plan with a finale: its last item waits for all others and is told what they left."""
 
-from datetime import UTC, datetime
-
 from hypothesis import given
 from hypothesis import strategies as st
+from ledger_cases import job
 
-from jobnb.job import JobRecord, Status
+from jobnb.job import Status
 from jobnb.service import plans
 from jobnb.service.ledger import Ledger
 
 
 def books(items):
-    plan = {"type": "walk_forward", "items": items, "finale": True}
-    job = JobRecord(
-        id="0" * 8,
-        name="x",
-        kind="walk_forward",
-        status=Status.RUNNING,
-        cluster="local",
-        plan=plan,
-        created_at=datetime.now(UTC),
-    )
-    return Ledger.of(job, [])
+    return Ledger.of(job(items, "walk_forward", plan={"finale": True}), [])
 
 
 @given(items=st.integers(1, 30), slots=st.integers(1, 4), data=st.data())

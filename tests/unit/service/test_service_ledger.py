@@ -1,9 +1,9 @@
 """The books of a job: whatever happens in whatever order, every item is accounted for and the end comes once."""
 
 import time
-from datetime import UTC, datetime
 from typing import Any
 
+import ledger_cases
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -18,11 +18,7 @@ from jobnb.store.tasks import TaskRow
 
 
 def job(items: int = 10, kind: str = "map", generation: int | None = None, **changes: Any) -> JobRecord:
-    said: dict[str, Any] = {"id": "0" * 8, "name": "x", "kind": "map", "status": Status.RUNNING, "cluster": "local"}
-    plan: dict[str, Any] = {"type": kind, "items": items}
-    if generation is not None:
-        plan["generation"] = generation
-    return JobRecord(**{**said, "plan": plan, "created_at": datetime.now(UTC), **changes})
+    return ledger_cases.job(items, kind, plan={} if generation is None else {"generation": generation}, **changes)
 
 
 def row(task: int, start: int, stop: int, state: str, code: str = "", attempt: int = 1) -> TaskRow:
