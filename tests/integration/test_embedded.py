@@ -210,6 +210,11 @@ def test_cancelling_a_queued_job_needs_nobody(fresh: Callable[[], JobManager], m
     assert not job.cancel()
 
 
+def test_a_child_keeps_freed_memory(shared: JobManager) -> None:
+    # Dask's nannies have their workers give it back at once.
+    assert shared.submit(os.getenv, ("MALLOC_TRIM_THRESHOLD_",)).result(timeout=20) is None
+
+
 def test_timeout(shared: JobManager, tmp_path: Path) -> None:
     job = shared.submit(kit.mark_and_sleep, (str(tmp_path / "m"),), options=options(timeout=0.3))
     with pytest.raises(JobFailed) as caught:
