@@ -42,6 +42,10 @@ def one(x: object = None) -> object:
     return x
 
 
+def prices(symbol: str, start: object, end: object, interval: str) -> object:
+    raise AssertionError("nothing is fetched at the front door")
+
+
 def add(x: int, y: int) -> int:
     return x + y
 
@@ -173,7 +177,7 @@ def test_every_kind_of_job_can_wait(manager: JobManager) -> None:
     first = manager.submit(nothing)
     waits = [
         manager.map(one, [1, first], said(after=first)),
-        manager.extract("A", said(after=first), start="2020-01-01"),
+        manager.extract("A", said(after=first), start="2020-01-01", source=prices),
     ]
     manager.register_handler("h", one)
     waits += [manager.enqueue("h", {"x": first}), manager.enqueue("h", {"x": 1}, after=first)]

@@ -115,7 +115,12 @@ def test_what_prices_are_asked_with() -> None:
     assert not takes_moment(lambda moment=None: None)
     made = deferred.prices("AAPL", start="3y", source=never)
     assert (made.__name__, takes_moment(made)) == ("AAPL", False)
-    for said in ({"start": "soon"}, {"start": "3y", "interval": "1x"}, {"start": "3y", "source": "nowhere"}):
+    known = {"source": never}
+    for said in (
+        {"start": "soon", **known},
+        {"start": "3y", "interval": "1x", **known},
+        {"start": "3y", "source": "nowhere"},
+    ):
         with pytest.raises(UsageProblem):
             deferred.prices("AAPL", **said)  # type: ignore[arg-type]
 
