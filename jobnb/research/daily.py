@@ -120,5 +120,6 @@ def warm() -> None:
     # Bars are read-only, which is a type of its own for numba.
     close.flags.writeable = False
     equity_of(np.empty((0, FILL_COLUMNS)), close, 1e4, np.empty(3))
+    returns_of(close, np.arange(3, dtype=np.int64), out)
     returns_between(np.empty((0, FILL_COLUMNS)), close, np.arange(3, dtype=np.int64), 1e4, out)
     sum_blocks(out, np.arange(1, dtype=np.int64), np.empty((1, 2)))

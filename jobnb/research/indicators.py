@@ -1,7 +1,7 @@
 """The indicators of `Bars` as plain functions over price arrays, NaN during the warm-up.
 
 Runs where strategies run: in a child, or in the caller of a direct backtest. `Bars` keeps the results, so
-nothing here caches; the recursive ones load numba only when they are asked for.
+nothing here caches; what needs a loop loads numba only when it is asked for.
 """
 
 from __future__ import annotations
@@ -28,14 +28,9 @@ def running_sum(x: Floats) -> Floats:
 
 def simple(x: Floats, total: Floats, n: int) -> Floats:
     """Arithmetic mean over the last ``n`` bars, from the `running_sum` of ``x``."""
-    out = np.full(x.size, np.nan)
-    if n <= x.size:
-        rest = out[n - 1 :]
-        rest[0] = total[n - 1]
-        np.subtract(total[n:], total[:-n], out=rest[1:])
-        rest /= n
-        rest += x[0]
-    return out
+    from jobnb.research import smoothing
+
+    return smoothing.simple(x, total, n)
 
 
 def exponential(x: Floats, n: int) -> Floats:

@@ -401,9 +401,9 @@ def warm() -> None:
     # What a child imports to do research, so that the processes forked from this one have it.
     from jobnb.research import daily, lots, single, smoothing, sweep, tracks, trades  # noqa: F401
 
-    close = np.array([1.0, 2.0, 1.5, 3.0])
+    close, total = np.array([1.0, 2.0, 1.5, 3.0]), np.arange(4.0)
     day_end = np.arange(4, dtype=np.int64)
-    for array in (close, day_end):
+    for array in (close, total, day_end):
         # Read-only arrays are a type of their own for numba, and bars are always read-only.
         array.flags.writeable = False
     fills = np.empty((0, FILL_COLUMNS))
@@ -413,6 +413,7 @@ def warm() -> None:
         terms = (close, close, close, day_end, 4, 1, 1e4, 0.0, 0.0, 252.0)
         evaluate(targets, 1, *terms, out, fills)
         sums_of_blocks(targets, 1, *terms, np.arange(4), np.zeros(1, dtype=np.int64), out, np.empty((1, 1, 2)))
+    smoothing.simple(close, total, 2)
     smoothing.exponential(close, 0.5, 0, 1)
     smoothing.relative_strength(close, 2)
     smoothing.true_range(close, close, close, 2)

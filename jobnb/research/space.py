@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jobnb.errors import UsageProblem, unknown
@@ -191,12 +192,15 @@ class ParameterSpace:
 
     def _named(self, columns: Iterable[Sequence[object]]) -> Iterator[dict[str, object]]:
         """Return the combinations of these columns."""
+        return self._combined(zip(*columns, strict=True))
+
+    def _combined(self, rows: Iterable[tuple[object, ...]]) -> Iterator[dict[str, object]]:
+        """Return rows of values by name."""
         # No step in Python for each: a sweep makes 100,000 a second.
-        return map(dict, map(zip, itertools.repeat(self.names), zip(*columns, strict=True)))
+        return map(dict, map(zip, itertools.repeat(self.names), rows))
 
     def __iter__(self) -> Iterator[dict[str, object]]:
-        for combination in itertools.product(*self.lists):
-            yield dict(zip(self.names, combination, strict=True))
+        return self._combined(itertools.product(*self.lists))
 
     def allowed(self, constraint: Callable[[Point], object] | None) -> npt.NDArray[np.int64]:
         """Return the numbers of the combinations that satisfy a constraint.
@@ -215,9 +219,7 @@ class ParameterSpace:
 
         if constraint is None:
             return np.arange(self.count, dtype=np.int64)
-        kept = np.zeros(self.count, dtype=np.bool_)
-        for i, params in enumerate(self):
-            kept[i] = satisfies(constraint, params)
+        kept = np.fromiter(map(partial(satisfies, constraint), self), np.bool_, self.count)
         found = np.flatnonzero(kept).astype(np.int64)
         if not found.size:
             raise UsageProblem(f"the constraint leaves none of the {self.count:,} combinations")
