@@ -14,6 +14,7 @@ from jobnb.job import JobRecord, JobView, Status
 from jobnb.notebook import fold_words, instrument_words, look, svg, words
 from jobnb.notebook.eta import Eta
 from jobnb.notebook.style import STYLE
+from jobnb.research import tiles
 
 #: Replaced in a live card by the phase of the pulse, which would otherwise start anew at each update.
 PHASE = "--jn-phase:0s"
@@ -305,7 +306,7 @@ def _table(found: words.Table | None, *, lead: bool = True) -> str:
 def _heat(job: JobRecord) -> str:
     raw = words.part(job.summary, "heat")
     rows, cols = words.items(raw, "rows"), words.items(raw, "cols")
-    cells = [c for c in words.items(raw, "cells") if isinstance(c, (list, tuple)) and len(c) == 3]
+    cells = tiles.cells(raw)
     if not rows or not cols or not cells:
         return ""
     summary = job.summary or {}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from jobnb.research import luck, summary
+from jobnb.research import luck, summary, tiles
 from jobnb.research.interval import Interval
 from jobnb.research.space import Axis, ParameterSpace, plain
 
@@ -197,17 +197,14 @@ def heat(
     grid = np.full(min(rows, summary.HEAT_ROWS) * wide, worst)
     better = np.maximum if maximize else np.minimum
     better.at(grid, row * wide + column, np.where(np.isfinite(value), value, worst))
-    full = np.flatnonzero(np.isfinite(grid))
-    # Five digits are plenty for a colour, and keep the summary small.
-    at_row, at_column = (part.tolist() for part in np.divmod(full, wide))
-    numbers = grid[full].tolist()
-    cells = [[i, j, float(f"{x:.5g}")] for i, j, x in zip(at_row, at_column, numbers, strict=True)]
+    # Adding nothing makes -0.0 to 0.0, so that the text is the same whatever was folded first.
+    grid = np.where(np.isfinite(grid), grid + 0.0, np.nan)
     return {
         "row": row_name,
         "col": column_name,
         "rows": [plain(row_values[i]) for i in summary.bin_starts(rows, summary.HEAT_ROWS)],
         "cols": [plain(column_values[i]) for i in summary.bin_starts(columns, summary.HEAT_COLUMNS)],
-        "cells": cells,
+        "values": tiles.packed(grid.astype("<f4").tobytes()),
     }
 
 

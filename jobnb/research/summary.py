@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobnb.research import luck
+from jobnb.research import luck, tiles
 
 if TYPE_CHECKING:
     from jobnb.research.portfolio_result import PortfolioResult
@@ -82,7 +82,8 @@ def sweep_summary(
         The first ones by index.
     top : sequence of {"index", "params", "value", "metrics"}
         The best runs, best first; no NaN.
-    heat : {"row", "col", "rows", "cols", "cells": [[row, column, value], …]} or None
+    heat : {"row", "col", "rows", "cols", "values"} or None
+        See `tiles`.
     objective : str
     maximize : bool
     space : sequence of [name, count, first, last]
@@ -140,12 +141,7 @@ def fold(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> Json:
 def _fold_heat(a: Json | None, b: Json | None, *, maximize: bool) -> Json | None:
     if a is None or b is None:
         return a or b
-    cells = {(row, column): value for row, column, value in a["cells"]}
-    better = max if maximize else min
-    for row, column, value in b["cells"]:
-        known = cells.get((row, column))
-        cells[row, column] = value if known is None else better(known, value)
-    return {**a, "cells": [[row, column, cells[row, column]] for row, column in sorted(cells)]}
+    return {**a, "values": tiles.folded(a["values"], b["values"], maximize=maximize)}
 
 
 def thin(values: Sequence[float], points: int = POINTS) -> list[float]:

@@ -125,7 +125,8 @@ class Courier:
     _stopping: set[tuple[str, int]] = field(default_factory=set)
     #: Tasks whose supervisors said that they are over, and whose outcome is on its way.
     _over: set[tuple[str, int]] = field(default_factory=set)
-    #: Outcomes that came with that news, and of which attempt: fetching one costs as much as a small job.
+    #: Outcomes that came with that news, and of which attempt: fetching one costs as much as a small job. Empty ones
+    #: are to be read from the receipt.
     _told: dict[tuple[str, int], tuple[int, bytes]] = field(default_factory=dict)
     #: The attempts of which a receipt may lie on the shared disk.
     _attempts: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -389,6 +390,8 @@ class Courier:
             told, packed = self._told.pop((job, task), (0, b""))
             if told != attempt:
                 packed = future.result(timeout=RESULT_SECONDS)
+            if not packed:
+                packed = _receipt(self.store.home, job, task, attempt).read_bytes()
             try:
                 return Ended(outcome=TaskOutcome.unpack(packed))
             except (ValueError, TypeError) as error:
@@ -439,7 +442,7 @@ class Courier:
                 return
             if key in self._futures:
                 self._over.add(key)
-                if said.get("outcome"):
+                if said.get("outcome") is not None:
                     # Before the news that the future is done: both come by way of the scheduler, in this order.
                     self._told[key] = int(said["attempt"]), bytes(said["outcome"])
         progress = said.get("progress")

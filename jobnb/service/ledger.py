@@ -15,7 +15,7 @@ from jobnb.job import JobRecord, Status
 from jobnb.retry import Retry
 from jobnb.service import needs, plans
 from jobnb.service.retry import decide
-from jobnb.service.spans import Span, count, missing, put_back, take
+from jobnb.service.spans import Span, count, even, missing, put_back, take
 from jobnb.store.tasks import TaskRow
 
 #: Ends of a child's process of which nobody knows over which item they came.
@@ -42,6 +42,8 @@ class Running:
     stopping_since: float | None = None
     #: It is to tell how long items take.
     probe: bool = False
+    #: Seconds after which it ends between two items; None for no limit.
+    budget: float | None = None
     #: It waits before what others had sent ahead.
     overtakes: bool = False
 
@@ -194,15 +196,29 @@ class Ledger:
             return None
         end = self._horizon()
         left = count([(start, min(stop, end)) for start, stop in self.pending if start < end])
-        size = plans.cut(self.job.plan, left=left, slots=slots, pace=self.pace, rough=self.rough)
-        most = min(size.items, left, end - self.pending[0][0])
+        # What is out and will come back counts as left, or what is handed out before it does would be cut too small.
+        size = plans.cut(self.job.plan, left=left + self._coming_back(), slots=slots, pace=self.pace)
+        first, last = self.pending[0]
+        most = min(even(last - first, size.items), left, end - first)
         span, self.pending = take(self.pending, most if self.most is None else min(most, self.most))
         task, self.next_task = self.next_task, self.next_task + 1
-        self.running[task] = Running(start=span[0], stop=span[1], attempt=self.attempt, probe=self.pace is None)
         budget = size.budget
         if self.finish_at is not None and budget is not None:
             budget = min(budget, max(self.finish_at - time.monotonic(), plans.LEAST_SECONDS))
+        self.running[task] = Running(
+            start=span[0], stop=span[1], attempt=self.attempt, probe=self.pace is None, budget=budget
+        )
         return task, span, budget
+
+    def _coming_back(self) -> int:
+        """Return how many of the items that are out will not be done when their tasks have used up their budgets."""
+        if not self.pace:
+            return 0
+        return sum(
+            max(0, out.stop - out.start - int(out.budget / self.pace))
+            for out in self.running.values()
+            if out.budget is not None
+        )
 
     def heard(self, task: int, *, done: int, progress: tuple[float, float, str] | None) -> None:
         """Note what a running task says of itself."""

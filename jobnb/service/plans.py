@@ -18,13 +18,8 @@ from jobnb.research.summary import fold
 
 #: Work per task: long enough to hide a round trip (some 10 ms), short enough to lose little.
 TASK_SECONDS = 0.4
-#: The first tasks of a job, whose pace is not known: short, so that the cut soon fits.
-PROBE_SECONDS = 0.15
 #: The shortest task at the end of a job.
-LEAST_SECONDS = 0.06
-#: How many times the items that seem to fit a task that follows the first ones gets: those also paid for the start
-#: of their processes, and seem slow. Its budget ends it.
-ROUGH = 3
+LEAST_SECONDS = 0.1
 #: Less work than this goes out as one task.
 WHOLE_SECONDS = 0.1
 #: Points of the line that shows how the best value grew.
@@ -39,7 +34,7 @@ class Cut:
     budget: float | None
 
 
-def cut(plan: Mapping[str, Any], *, left: int, slots: int, pace: float | None, rough: bool = False) -> Cut:
+def cut(plan: Mapping[str, Any], *, left: int, slots: int, pace: float | None) -> Cut:
     """Decide the size of a job's next task.
 
     Parameters
@@ -52,21 +47,18 @@ def cut(plan: Mapping[str, Any], *, left: int, slots: int, pace: float | None, r
         Places that this job could use at once, at least 1.
     pace : float or None
         Seconds per item as measured so far.
-    rough : bool, default False
-        It was measured by first tasks alone.
     """
     if plan.get("type") == "single":
         return Cut(items=1, budget=None)
     share = -(-left // max(1, slots))
     if pace is None:
-        return Cut(items=share, budget=PROBE_SECONDS)
+        return Cut(items=share, budget=TASK_SECONDS)
     if pace * left <= WHOLE_SECONDS:
         return Cut(items=left, budget=2 * WHOLE_SECONDS)
-    fitting = max(1, int((ROUGH if rough else 1) * TASK_SECONDS / max(pace, 1e-9)))
+    fitting = max(1, int(TASK_SECONDS / max(pace, 1e-9)))
     if slots > 1:
-        # Half a share, so that tasks get shorter toward the end and the places end at about the same time.
-        share = max(-(-share // 2), int(LEAST_SECONDS / max(pace, 1e-9)), 1)
-    return Cut(items=min(share, fitting, left), budget=(1 if rough else 2) * TASK_SECONDS)
+        share = max(share, int(LEAST_SECONDS / max(pace, 1e-9)), 1)
+    return Cut(items=min(share, fitting, left), budget=2 * TASK_SECONDS)
 
 
 def horizon(plan: Mapping[str, Any], first: int, items: int) -> int:

@@ -39,6 +39,17 @@ def take(spans: Sequence[Span], size: int) -> tuple[Span, list[Span]]:
     return (start, cut), [(cut, stop), *rest] if cut < stop else rest
 
 
+def even(length: int, size: int) -> int:
+    """Return how many of ``length`` items to take at a time so that it is about ``size`` and no small rest is left.
+
+    Examples
+    --------
+    >>> even(100, 30), even(40, 30), even(10, 30)
+    (34, 40, 10)
+    """
+    return -(-length // max(1, round(length / size)))
+
+
 def put_back(spans: Sequence[Span], span: Span) -> list[Span]:
     """Return the spans with one more, neighbours joined; an empty one changes nothing.
 

@@ -6,9 +6,7 @@ attempt has begun: Dask also runs tasks again whose worker died in the middle, a
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 from jobnb.worker.request import TaskOutcome, TaskRequest
@@ -36,22 +34,15 @@ def claim(path: Path) -> bool:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write the receipt so that it is whole or not there; then drop the claim.
+    """Turn the claim into the receipt, which is whole or not there.
 
     It outlives every process, and that is what it is for; flushing it to the disk for a power cut, after which the
     attempt is simply made again, would cost each task more than all the rest of it.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".receipt-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(claim_path(path))
+    claim = claim_path(path)
+    with os.fdopen(os.open(claim, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(data)
+    os.replace(claim, path)
 
 
 def claim_path(path: Path) -> Path:

@@ -19,6 +19,11 @@ MAX_LINES_PER_EVENT = 50
 OUTCOME_BYTES = 16_000  # the scheduler keeps the last thousand events
 
 
+def small(outcome: bytes) -> bool:
+    """Tell whether a packed outcome may travel with the news of the end."""
+    return len(outcome) <= OUTCOME_BYTES
+
+
 class Relay:
     """Sends "started" soon, "update" when something changed and it is time, "ended" at the end.
 
@@ -70,14 +75,12 @@ class Relay:
             self.event("update" if self._start_at is None else "started", "running", now, t_us)
 
     def event(self, kind: str, state: str, now: float, t_us: int, outcome: bytes | None = None) -> None:
-        """Send an event now, with the packed outcome if that is small."""
+        """Send an event now; the end with the packed outcome, or nothing if that is to be read from the receipt."""
         if self._send is None:
             return
         self._seq += 1
         self._start_at = None
         self._next_at = now + INTERVAL_SECONDS
-        if outcome is not None and len(outcome) > OUTCOME_BYTES:
-            outcome = None
         # The outcome has them all.
         lines = self._ring.since(self._sent_line, MAX_LINES_PER_EVENT) if outcome is None else ()
         self._sent_line = self._ring.count

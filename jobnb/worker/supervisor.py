@@ -25,7 +25,7 @@ from jobnb.worker.channel import Wake
 from jobnb.worker.client import access
 from jobnb.worker.host import host
 from jobnb.worker.output import LogRing
-from jobnb.worker.relay import Relay
+from jobnb.worker.relay import Relay, small
 from jobnb.worker.request import State, TaskError, TaskOutcome, TaskRequest
 from jobnb.worker.slot import Slot
 from jobnb.worker.supervision import Supervision
@@ -54,7 +54,7 @@ def run_task(request: bytes, payload: bytes, *data: bytes) -> bytes:
     Returns
     -------
     bytes
-        A packed `TaskOutcome`, whatever the job did.
+        A packed `TaskOutcome`, whatever the job did; nothing where that is large and lies in the receipt.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def run_task(request: bytes, payload: bytes, *data: bytes) -> bytes:
     if paper is not None:
         before = receipt.earlier(paper, asked)
         if before is not None:
-            return before
+            return before if small(before) else b""
         if not _claimed(paper):
             return _lost(asked, "an earlier run of this attempt ended without an outcome: its worker died.").pack()
     if not payload and shared and asked.blob_dir is not None:
@@ -76,14 +76,23 @@ def run_task(request: bytes, payload: bytes, *data: bytes) -> bytes:
             payload = (Path(asked.blob_dir) / asked.payload_hash).read_bytes()
         except OSError as error:
             return _missing(asked, f"the job's work cannot be read from the store ({error}).").pack()
-    packed = _run(asked, payload, data, worker, key, shared)
-    if paper is not None:
-        try:
-            receipt.write(paper, packed)
-        except OSError as error:
-            # The receipt is for the case that this worker dies now; Dask has the outcome all the same.
-            log.warning("no receipt for %s: %s", asked.key, error)
-    return packed
+    outcome, relay = _run(asked, payload, data, worker, key, shared)
+    packed = outcome.pack()
+    # Whoever reads it there need not fetch it by way of the scheduler, which costs as much as a small job.
+    kept = paper is not None and _written(paper, packed, asked.key)
+    told = packed if small(packed) else b"" if kept else None
+    relay.event("ended", outcome.state, time.monotonic(), outcome.finished_at, told)
+    return packed if told is None else told
+
+
+def _written(paper: Path, packed: bytes, key: str) -> bool:
+    try:
+        receipt.write(paper, packed)
+    except OSError as error:
+        # The receipt is for the case that this worker dies now; Dask has the outcome all the same.
+        log.warning("no receipt for %s: %s", key, error)
+        return False
+    return True
 
 
 def _claimed(paper: Path) -> bool:
@@ -109,7 +118,8 @@ def _run(
     worker: Worker | None,
     key: str,
     shared: bool,
-) -> bytes:
+) -> tuple[TaskOutcome, Relay]:
+    """Run the attempt; return how it ended, and by whom to tell it."""
     here = host()
     name = "" if worker is None else str(worker.address)
     owner = "" if worker is None else str(worker.id)
@@ -132,7 +142,7 @@ def _run(
         paths = blobs.provide(asked.blobs, data, asked.blob_dir if shared else None, here.cache)
     except BlobMissing as error:
         missing = TaskError(code=error.code, type="BlobMissing", message=error.message)
-        return _told(relay, replace(blank, error=missing.as_map(), finished_at=time.time_ns() // 1000))
+        return replace(blank, error=missing.as_map(), finished_at=time.time_ns() // 1000), relay
     wake = Wake()
     slot = Slot()
     questions = Questions(send, {**about, "worker": name}, lambda: wake.set("answer"))
@@ -163,13 +173,7 @@ def _run(
         here.mailbox.unwatch(questions)
         wake.close()
         slot.close()
-    return _told(relay, outcome)
-
-
-def _told(relay: Relay, outcome: TaskOutcome) -> bytes:
-    packed = outcome.pack()
-    relay.event("ended", outcome.state, time.monotonic(), outcome.finished_at, packed)
-    return packed
+    return outcome, relay
 
 
 def _slots(worker: Worker | None) -> int:

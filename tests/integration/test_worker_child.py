@@ -22,6 +22,7 @@ from jobnb.errors import DataError
 from jobnb.work import CallWork, Hooked, MapWork
 from jobnb.worker.failure import versions
 from jobnb.worker.host import host
+from jobnb.worker.relay import OUTCOME_BYTES
 from jobnb.worker.request import TaskOutcome
 from jobnb.worker.supervisor import run_task
 
@@ -847,6 +848,18 @@ class TestData:
         assert [p.name for p in receipt.parent.iterdir()] == ["r"]
         # Dask runs a finished task again when its worker died: the outcome stays the same.
         assert run_task(request.pack(), payload) == first
+
+    def test_a_large_outcome_lies_in_the_receipt_alone(self, tmp_path):
+        (tmp_path / "token").write_text("secret")
+        receipt = tmp_path / "r"
+        shared = {"share_token": (str(tmp_path / "token"), "secret"), "receipt_path": str(receipt)}
+        request, payload = ask(lambda: "x" * 2 * OUTCOME_BYTES, **shared)
+        assert run_task(request.pack(), payload) == b""
+        assert value(TaskOutcome.unpack(receipt.read_bytes())) == "x" * 2 * OUTCOME_BYTES
+        assert run_task(request.pack(), payload) == b""
+        (tmp_path / "file").touch()
+        shared["receipt_path"] = str(tmp_path / "file" / "r")
+        assert value(run(lambda: "x" * 2 * OUTCOME_BYTES, **shared)) == "x" * 2 * OUTCOME_BYTES
 
     def test_an_attempt_that_began_elsewhere_does_not_run_again(self, tmp_path):
         (tmp_path / "token").write_text("secret")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from jobnb.job import ErrorRecord, JobRecord, JobView, LogLine, Priority, Progress, Status
 from jobnb.notebook.panel_view import PanelView, Warned
-from jobnb.research import fold_summary, instrument_summary
+from jobnb.research import fold_summary, instrument_summary, tiles
 
 NOW = datetime(2026, 11, 4, 12, 4, 8, tzinfo=UTC)
 DATA = {"name": "GOOG", "bars": 1047, "start": "2004-08-19", "end": "2008-10-14"}
@@ -59,13 +59,17 @@ def curve():
 def heat():
     rng = random.Random(1)
     rows, cols = list(range(5, 50)), list(range(10, 200, 2))
-    cells = [
-        [r, c, 1.4 * math.exp(-(((fast - 12) / 14) ** 2) - ((slow - 87) / 55) ** 2) + rng.gauss(0, 0.08) - 0.1]
-        for r, fast in enumerate(rows)
-        for c, slow in enumerate(cols)
-        if fast < slow
-    ]
-    return {"row": "fast", "col": "slow", "rows": rows, "cols": cols, "cells": cells}
+    values = array(
+        "f",
+        (
+            1.4 * math.exp(-(((fast - 12) / 14) ** 2) - ((slow - 87) / 55) ** 2) + rng.gauss(0, 0.08) - 0.1
+            if fast < slow
+            else math.nan
+            for fast in rows
+            for slow in cols
+        ),
+    )
+    return {"row": "fast", "col": "slow", "rows": rows, "cols": cols, "values": tiles.packed(values.tobytes())}
 
 
 BEST = {"index": 4711, "value": 1.3149, "params": {"fast": 12, "slow": 88}}

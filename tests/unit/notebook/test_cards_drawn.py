@@ -1,6 +1,8 @@
 """Both faces of a card, HTML and text, in every state."""
 
+import math
 import re
+from array import array
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from jobnb.job import ErrorRecord, LogLine, Progress, Status
 from jobnb.notebook import card_html, card_text, style
-from jobnb.research import fold_summary, instrument_summary
+from jobnb.research import fold_summary, instrument_summary, tiles
 
 VIEWS = examples.views()
 #: A fold of which nothing is known.
@@ -208,7 +210,8 @@ def test_a_summary_as_the_engine_makes_it():
             "best": {"index": 1, "value": 1.5, "params": {"fast": 37, "slow": 40}},
             "top": [{"index": 1, "params": {"fast": 37, "slow": 40}, "value": 1.5,
                      "metrics": {"sharpe_ratio": 1.5, "total_return": 0.2, "max_drawdown": None, "trades": 4.0}}],
-            "heat": {"row": "fast", "col": "slow", "rows": [0, 25, 50], "cols": [0, 20, 40], "cells": [[1, 2, 1.5]]},
+            "heat": {"row": "fast", "col": "slow", "rows": [0, 25, 50], "cols": [0, 20, 40],
+                     "values": tiles.packed(array("f", [math.nan] * 5 + [1.5] + [math.nan] * 3).tobytes())},
             "space": [["fast", 75, 0, 74], ["slow", 60, 0, 59]],
         },
     )  # fmt: skip
@@ -233,9 +236,9 @@ hostile = st.text(min_size=1, max_size=30) | st.sampled_from(
 )
 
 
-@given(hostile, st.sampled_from(sorted(VIEWS)))
+@given(hostile, st.sampled_from(sorted(VIEWS)), st.data())
 @settings(max_examples=150, deadline=None)
-def test_no_text_of_the_user_gets_out_unescaped(text, name):
+def test_no_text_of_the_user_gets_out_unescaped(text, name, data):
     view = VIEWS[name]
     error = ErrorRecord(code=text, type=text, message=text, where=text, traceback=f"{text}\nFile {text}", hint=text)
     summary = dict(view.job.summary or {})
@@ -254,7 +257,8 @@ def test_no_text_of_the_user_gets_out_unescaped(text, name):
             summary["best"] = {"value": text, "params": {text: text}}
             summary["top"] = [{"params": {text: text}, "value": text}]
         if summary.get("heat"):
-            summary["heat"] = {"row": text, "col": text, "rows": [text], "cols": [text], "cells": [[0, 0, 1.0]]}
+            values = data.draw(st.sampled_from([text, tiles.packed(array("f", [1.0]).tobytes())]))
+            summary["heat"] = {"row": text, "col": text, "rows": [text], "cols": [text], "values": values}
         if summary.get("curve"):
             summary["curve"] = {**summary["curve"], "t": [text, text]}
     job = replace(

@@ -3,6 +3,7 @@ import math
 import examples
 
 from jobnb.notebook import svg
+from jobnb.research import tiles
 
 
 def test_equity_is_one_picture_with_words():
@@ -47,7 +48,7 @@ def test_sparkline_needs_two_values():
 
 def test_heat_marks_the_best_cell_and_stays_small():
     heat = examples.heat()
-    drawn = svg.heat(len(heat["rows"]), len(heat["cols"]), heat["cells"], best=(7, 39))
+    drawn = svg.heat(len(heat["rows"]), len(heat["cols"]), tiles.cells(heat), best=(7, 39))
     assert drawn.block == (1, 1)
     assert 'x="39" y="7"' in drawn.svg
     assert len(drawn.svg) < 60_000

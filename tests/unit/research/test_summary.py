@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobnb.research import digest
+from jobnb.research import digest, tiles
 from jobnb.research.container import SweepPart
 from jobnb.research.space import ParameterSpace
 from jobnb.research.summary import HEAT_COLUMNS, HEAT_ROWS, POINTS, backtest_summary, bin_of, bin_starts, fold, thin
@@ -72,9 +72,10 @@ def test_large_grids_are_binned_and_keep_the_best_of_each_bin():
     heat = digest.heat(space, np.arange(30_000), values, maximize=True)
     assert (heat["row"], heat["col"]) == ("a", "b")
     assert (len(heat["rows"]), len(heat["cols"])) == (HEAT_ROWS, HEAT_COLUMNS)
-    assert len(heat["cells"]) == HEAT_ROWS * HEAT_COLUMNS
-    assert max(cell[2] for cell in heat["cells"]) == pytest.approx(values.max(), rel=1e-4)
-    assert digest.heat(space, np.arange(0), values[:0], maximize=True)["cells"] == []
+    cells = tiles.cells(heat)
+    assert len(cells) == HEAT_ROWS * HEAT_COLUMNS
+    assert max(cell[2] for cell in cells) == pytest.approx(values.max(), rel=1e-4)
+    assert tiles.cells(digest.heat(space, np.arange(0), values[:0], maximize=True)) == []
 
 
 def test_no_heat_map_for_one_or_three_parameters():

@@ -258,7 +258,7 @@ def test_the_last_tasks_before_the_end_of_time_are_short() -> None:
     ledger.finish_at = time.monotonic() + 1000
     handed = ledger.hand_out(4)
     assert handed is not None
-    assert handed[2] == plans.PROBE_SECONDS
+    assert handed[2] == plans.TASK_SECONDS
     ledger.finish_at = time.monotonic()
     handed = ledger.hand_out(4)
     assert handed is not None
@@ -297,9 +297,20 @@ def test_the_pace_of_first_tasks_is_replaced_by_that_of_the_next() -> None:
     ledger.completed(first[0], stop=first[1][0] + 10, failed=0, seconds=0.15, summary=None)
     third = ledger.hand_out(2)
     assert third is not None
-    assert third[2] == plans.TASK_SECONDS
     # The other first one comes later, and the rest is still rough.
     ledger.completed(second[0], stop=second[1][0] + 10, failed=0, seconds=0.15, summary=None)
     assert (ledger.pace, ledger.rough) == (pytest.approx(0.015), True)
     ledger.completed(third[0], stop=third[1][1], failed=0, seconds=0.001 * (third[1][1] - third[1][0]), summary=None)
     assert (ledger.pace, ledger.rough) == (pytest.approx(0.001), False)
+
+
+def test_what_is_out_and_will_come_back_does_not_make_the_next_task_small() -> None:
+    ledger = Ledger.of(job(10_000), [])
+    first, second = ledger.hand_out(2), ledger.hand_out(2)
+    assert first is not None
+    assert second is not None
+    ledger.completed(first[0], stop=first[1][0] + 400, failed=0, seconds=0.4, summary=None)
+    # The second has 5,000 items, of which it does some 400 as well: 9,200 are left, and not 4,600.
+    third = ledger.hand_out(2)
+    assert third is not None
+    assert 380 <= third[1][1] - third[1][0] <= 420

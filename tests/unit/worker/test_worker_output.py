@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobnb.worker.output import MAX_CHARACTERS, LogRing, Stream, parse_bar
-from jobnb.worker.relay import INTERVAL_SECONDS, OUTCOME_BYTES, START_SECONDS, Relay
+from jobnb.worker.relay import INTERVAL_SECONDS, OUTCOME_BYTES, START_SECONDS, Relay, small
 
 
 def read(*chunks: bytes, max_lines: int = 500) -> tuple[LogRing, Stream]:
@@ -154,10 +154,14 @@ class TestRelay:
         relay.tick(9.0, 0)
         assert [(e["kind"], e["outcome"], e["log"]) for e in sent] == [("ended", b"outcome", [])]
 
-    def test_a_large_outcome_is_left_out_and_the_lines_are_told(self):
+    def test_a_large_outcome_does_not_travel_with_the_news(self):
+        assert small(bytes(OUTCOME_BYTES))
+        assert not small(bytes(OUTCOME_BYTES + 1))
+
+    def test_an_end_without_its_outcome_tells_the_lines(self):
         relay, ring, sent = self.make()
         ring.add("stdout", "hello", 1)
-        relay.event("ended", "completed", 1.0, 0, bytes(OUTCOME_BYTES + 1))
+        relay.event("ended", "completed", 1.0, 0)
         assert sent[0]["outcome"] is None
         assert [line[3] for line in sent[0]["log"]] == ["hello"]
 
