@@ -122,8 +122,8 @@ def test_items_behind_one_that_takes_longer_than_thought_are_called_back(
     shared: JobManager, tmp_path: Path, wait_or_take_a_moment: Call
 ) -> None:
     # The first ones after it is known how long items take: what is sent with them is sent behind them.
-    gates = {8: tmp_path / "first", 20: tmp_path / "second"}
-    job = shared.map(wait_or_take_a_moment, [str(gates[i]) if i in gates else None for i in range(60)])
+    gates = {20: tmp_path / "first", 32: tmp_path / "second"}
+    job = shared.map(wait_or_take_a_moment, [str(gates[i]) if i in gates else None for i in range(120)])
 
     def spans(state: str) -> list[range]:
         return [range(row.start, row.stop) for row in shared.store.tasks.of(job.id) if row.state == state]
@@ -132,10 +132,10 @@ def test_items_behind_one_that_takes_longer_than_thought_are_called_back(
         return sorted([item for item in held if item in span] for span in spans("running")) == [[i] for i in held]
 
     # Both places are taken for long: nothing may wait behind one of them for the place that becomes free first.
-    until(lambda: only_out(8, 20))
+    until(lambda: only_out(20, 32))
+    gates[32].write_text("open")
+    until(lambda: only_out(20) and len({i for span in spans("completed") + spans("running") for i in span}) == 120)
     gates[20].write_text("open")
-    until(lambda: only_out(8) and len({i for span in spans("completed") + spans("running") for i in span}) == 60)
-    gates[8].write_text("open")
-    assert job.result(timeout=20) == ["open" if i in gates else "at once" for i in range(60)]
-    assert job.record.done == 60
+    assert job.result(timeout=20) == ["open" if i in gates else "at once" for i in range(120)]
+    assert job.record.done == 120
     assert {row.state for row in shared.store.tasks.of(job.id)} == {"completed", "cancelled"}
