@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 #: Combinations decoded at once.
 _CHUNK = 1024
+#: Combinations that a constraint sees at once, and of how many it is asked once more one by one.
+_AT_ONCE = 1 << 16
+_ASKED_AGAIN = 64
 
 #: What one parameter may be.
 Axis = Sequence[object] | Interval
@@ -208,7 +211,8 @@ class ParameterSpace:
         Parameters
         ----------
         constraint : callable, optional
-            Called with a `Point`; true keeps the combination.
+            Called with a `Point`; true keeps the combination. First it is tried with arrays for values, to be done
+            with many combinations at once; see `_satisfied`.
 
         Raises
         ------
@@ -219,11 +223,41 @@ class ParameterSpace:
 
         if constraint is None:
             return np.arange(self.count, dtype=np.int64)
-        kept = np.fromiter(map(partial(satisfies, constraint), self), np.bool_, self.count)
+        kept = self._satisfied(constraint)
+        if kept is None:
+            kept = np.fromiter(map(partial(satisfies, constraint), self), np.bool_, self.count)
         found = np.flatnonzero(kept).astype(np.int64)
         if not found.size:
             raise UsageProblem(f"the constraint leaves none of the {self.count:,} combinations")
         return found
+
+    def _satisfied(self, constraint: Callable[[Point], object]) -> npt.NDArray[np.bool_] | None:
+        """Return which combinations satisfy a constraint that can be asked of many at once, as most can; else None.
+
+        It is given arrays of Python's own objects, which compare and calculate as single ones do. What cannot be asked
+        so (``and``, ``in``, ``math.log``) raises, or gives no answer for each; a twentieth of the time where it can.
+        """
+        import numpy as np
+
+        kept = np.empty(self.count, np.bool_)
+        lists = [np.fromiter(values, np.object_, len(values)) for values in self.lists]
+        for at in range(0, self.count, _AT_ONCE):
+            numbers = np.arange(at, min(at + _AT_ONCE, self.count))
+            rest, columns = numbers, []
+            for values in reversed(lists):
+                rest, place = np.divmod(rest, len(values))
+                columns.append(values[place])
+            try:
+                made = constraint(Point(dict(zip(self.names, reversed(columns), strict=True))))
+            except Exception:  # noqa: BLE001 - asked one by one it says what is wrong, if anything is
+                return None
+            if not isinstance(made, np.ndarray) or made.dtype != np.bool_ or made.shape != numbers.shape:
+                return None
+            kept[numbers] = made
+        for i in np.unique(np.linspace(0, self.count - 1, _ASKED_AGAIN).astype(int)).tolist():
+            if satisfies(constraint, self.params(i)) != kept[i]:
+                return None
+        return kept
 
     def to_json(self) -> list[list[object]]:
         """Return names and values as JSON can hold them; what JSON cannot hold becomes its repr."""

@@ -1,8 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 
 from jobnb.errors import UnknownName, UsageProblem
-from jobnb.research.space import ParameterSpace, Point
+from jobnb.research.space import ParameterSpace, Point, satisfies
 
 
 def test_the_last_name_changes_fastest(sma_cross):
@@ -67,6 +69,40 @@ def test_constraints(sma_cross):
     assert len(allowed) == sum(params["fast"] < params["slow"] for params in space)
     assert all(params["fast"] < params["slow"] for params in space.each(allowed))
     assert space.allowed(None).tolist() == list(range(space.count))
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        lambda p: p.a < p.b,
+        lambda p: (p.a < p["b"]) & (p.kind == "x"),
+        lambda p: p.a**70 > 10 ** (3 * p.b),  # beyond 64 bits
+        lambda p: p.window[0] < p.a,
+        lambda p: p.a < p.b and p.kind == "x",
+        lambda p: p.kind in ("x", None),
+        lambda p: p.a * 0.1 + p.b * 0.2 != 0.3,  # as Python rounds
+        lambda p: p.a if p.kind else p.b,
+        lambda p: math.log(p.a + 1) < p.b,
+        lambda p: str(p.a) < str(p.b),
+        lambda p: p.kind is None,
+        lambda p: np.maximum(p.a, p.b) > 3,
+        lambda p: np.cumsum(p.a) % 2 == 0,  # sees its neighbours, where it is given many
+        lambda p: p.b - p.a,
+    ],
+)
+def test_a_constraint_that_is_asked_of_many_at_once_says_the_same(constraint):
+    values = {"a": range(6), "b": range(7), "kind": ["x", "y", None], "window": [(1, 2), (3, 4)]}
+    space = ParameterSpace.parse(print, values)
+    expected = [i for i, params in enumerate(space) if satisfies(constraint, params)]
+    assert space.allowed(constraint).tolist() == expected
+
+
+def test_a_usual_constraint_is_asked_seldom(sma_cross):
+    space = ParameterSpace.parse(sma_cross, {"fast": range(5, 405), "slow": range(10, 410)})
+    asked = []
+    found = space.allowed(lambda p: asked.append(1) or p.fast < p.slow)
+    assert len(found) == sum(fast < slow for fast in range(5, 405) for slow in range(10, 410))
+    assert len(asked) < 100
 
 
 def test_a_failing_constraint_says_where(sma_cross):
