@@ -11,7 +11,6 @@ import inspect
 import logging
 import pickle
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import cloudpickle
 
+from jobnb.allowance import Allowance
 from jobnb.retry import RetryLater
 
 if TYPE_CHECKING:
@@ -35,10 +35,11 @@ class Part:
     """The outcome of a span: items ``[start, stop)`` are done, ``result`` holds them.
 
     ``stop`` may be smaller than asked for: a Work ends early, between items, once ``budget`` seconds are
-    used, so that a task stays short whatever an item costs. ``summary`` is small, JSON-able and made for
-    cards; the service folds the summaries of a job's parts without unpickling anything. ``carry`` is what the
-    job's later tasks have to know of this one: they get it from `jobnb.worker.context.carried`, if the job's plan
-    has generations. ``refused`` says why the job is not to be done at all: then it ends cancelled.
+    used or its place is wanted (`jobnb.allowance`), so that a task stays short whatever an item costs. ``summary``
+    is small, JSON-able and made for cards; the service folds the summaries of a job's parts without unpickling
+    anything. ``carry`` is what the job's later tasks have to know of this one: they get it from
+    `jobnb.worker.context.carried`, if the job's plan has generations. ``refused`` says why the job
+    is not to be done at all: then it ends cancelled.
     """
 
     stop: int
@@ -202,12 +203,12 @@ class MapWork:
 
     def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
         """Call the function on each item of the span."""
-        ends = None if budget is None else time.monotonic() + budget
+        allowance = Allowance(budget)
         values: list[Any] = []
         failed = 0
         seed = item_seeder()
         for i in range(start, stop):
-            if values and ends is not None and time.monotonic() >= ends:
+            if values and allowance.used():
                 break
             seed(i)
             try:

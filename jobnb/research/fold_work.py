@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 
+from jobnb.allowance import Allowance
 from jobnb.research import finale, fold_part, fold_summary
 from jobnb.research.bars import Bars
 from jobnb.research.data import DataRef
@@ -117,7 +117,7 @@ class FoldWork:
     def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
         """Run the folds ``[start, stop)``, fewer if the budget is used up; at least one."""
         bars = self.data.load()
-        ends = math.inf if budget is None else time.monotonic() + budget
+        allowance = Allowance(budget)
         first_test = {piece: fold.number for fold in reversed(self.folds) for piece in fold.test}
         made: list[Judged] = []
         for fold in self.folds[start:stop]:
@@ -134,7 +134,7 @@ class FoldWork:
                 )
             )
             report(len(made))
-            if time.monotonic() >= ends:
+            if allowance.used():
                 break
         columns = tuple(dict.fromkeys(name for each in made for name in each.columns))
         # A foreign function may return other metrics in another fold.

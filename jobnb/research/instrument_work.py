@@ -7,7 +7,6 @@ happens to the others. The results are pickled by plain pickle, like those of si
 from __future__ import annotations
 
 import pickle
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -16,6 +15,7 @@ import cloudpickle
 import numpy as np
 import numpy.typing as npt
 
+from jobnb.allowance import Allowance
 from jobnb.research import instrument_summary
 from jobnb.research.bars import Bars
 from jobnb.research.data import DataRef
@@ -73,13 +73,13 @@ class InstrumentsWork:
 
     def run(self, start: int, stop: int, budget: float | None, report: Report) -> Part:
         """Run the instruments ``[start, stop)``, fewer if the budget is used up; at least one."""
-        ends = None if budget is None else time.monotonic() + budget
+        allowance = Allowance(budget)
         symbols = list(self.instruments)
         values: list[tuple[str, object]] = []
         told = _Told(self, start)
         seed = item_seeder()
         for number, symbol in enumerate(symbols[start:stop], start):
-            if values and ends is not None and time.monotonic() >= ends:
+            if values and allowance.used():
                 break
             seed(number)
             try:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from jobnb.allowance import Allowance
 from jobnb.errors import UsageProblem, unknown
 from jobnb.research.bars import Bars
 from jobnb.research.container import SweepPart
@@ -38,9 +39,10 @@ Floats = npt.NDArray[np.float64]
 
 _BOOL = np.dtype(np.bool_)
 
-#: Rows of targets given to one kernel call, and the memory they may take.
+#: Rows of targets given to one kernel call, and the memory they may take: more of it is too far from the processor,
+#: most of all where another child works beside this one.
 BLOCK_ROWS = 64
-BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 4 * 2**20
 REPORT_SECONDS = 0.1
 #: Longest message kept of a failed run, and how many different ones a part keeps.
 MESSAGE_LENGTH = 300
@@ -383,11 +385,10 @@ class _Clock:
     """When to stop and when to report."""
 
     def __init__(self, budget: float | None, report: Report) -> None:
-        now = time.monotonic()
-        self._ends = float("inf") if budget is None else now + budget
+        self._allowance = Allowance(budget)
         self._report = report
-        self._next = now + REPORT_SECONDS
-        self._due = min(self._next, self._ends)
+        self._next = time.monotonic() + REPORT_SECONDS
+        self._due = min(self._next, self._allowance.due)
 
     def tick(self, done: int) -> bool:
         """Report now and then; say whether the time is used up."""
@@ -396,9 +397,10 @@ class _Clock:
             return False
         if now >= self._next:
             self._next = now + REPORT_SECONDS
-            self._due = min(self._next, self._ends)
             self._report(done)
-        return now >= self._ends
+        used = self._allowance.used()
+        self._due = min(self._next, self._allowance.due)
+        return used
 
 
 class _Block:
@@ -406,7 +408,8 @@ class _Block:
 
     def __init__(self, evaluator: Evaluator, like: Wanted, out: Floats) -> None:
         row = like.targets if isinstance(like, Orders) else like
-        rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // like.nbytes))
+        # The kernel takes eight at a time: that many where memory allows it at all.
+        rows = min(BLOCK_ROWS, max(8, BLOCK_BYTES // like.nbytes // 8 * 8), max(1, 2 * BLOCK_BYTES // like.nbytes))
         self._evaluator = evaluator
         self._targets = cast(Targets, np.empty((rows, len(row)), dtype=np.int8 if row.dtype == _BOOL else row.dtype))
         # A third of the time of an assignment to a row of the array.

@@ -45,12 +45,12 @@ def has_place(ledger: Ledger, books: Collection[Ledger], slots: int, now: float)
 
 
 def overtaking(books: Collection[Ledger], window: int, slots: int, now: float) -> int:
-    """Return how many jobs may begin before what others have sent ahead, as soon as a place is free.
+    """Return how many jobs may begin before what others have sent ahead, as soon as a place is free or made free.
 
     At most one per place, counted until it is back: so those that were overtaken have every other place.
     """
     busy = [each for each in books if each.running]
-    if window == 1 or sum(len(each.running) for each in busy) <= slots:
+    if window == 1 or sum(len(each.running) for each in busy) < slots:
         return 0
     rest = [each for each in busy if not any(out.overtakes for out in each.running.values())]
     if all(each.single for each in rest):

@@ -6,7 +6,6 @@ question that is asked twice gets the same answer, so it needs no lease: of two 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import queue
 import threading
@@ -15,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobnb.errors import JobnbError, StoreError
+from jobnb.service.wire import run_on
 from jobnb.store import Store
 from jobnb.worker.asking import Answer, deliver
 
@@ -87,7 +87,8 @@ class Answers:
             logger.exception("questions of jobs cannot be answered")
             return
         for worker, answers in there.items():
-            self._send(worker, answers)
+            # Who got no answer asks again.
+            run_on(self._client, worker, deliver, answers)
 
     def _one(self, question: Mapping[str, Any]) -> Answer:
         try:
@@ -99,17 +100,3 @@ class Answers:
         except (KeyError, TypeError, ValueError) as error:
             logger.warning("a question that cannot be read: %r", error)
             return {"error": {"code": "USAGE_ERROR", "message": f"the service cannot read the question ({error!r})."}}
-
-    def _send(self, worker: str, answers: Mapping[str, Answer]) -> None:
-        async def tell() -> None:
-            try:
-                # On the client's own loop this call is a coroutine; nobody waits for it, because a worker that is gone
-                # is only given up after Dask's time-out. Who got no answer asks again.
-                await self._client.run(deliver, answers, workers=[worker], on_error="ignore")
-            except Exception as error:  # noqa: BLE001 - Dask raises many kinds when a worker or the scheduler goes
-                logger.debug("an answer did not reach %s: %r", worker, error)
-
-        try:
-            asyncio.run_coroutine_threadsafe(tell(), self._client.loop.asyncio_loop)
-        except (RuntimeError, AttributeError) as error:
-            logger.debug("the client is closed: %r", error)

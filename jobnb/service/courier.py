@@ -30,10 +30,11 @@ from jobnb.service.cluster import Cluster
 from jobnb.service.handing import Handed, Handing
 from jobnb.service.ledger import Running
 from jobnb.service.published import Published
+from jobnb.service.wire import run_on
 from jobnb.store import Store
 from jobnb.store.jobs import to_us
 from jobnb.store.payloads import INLINE_BYTES
-from jobnb.worker import receipt
+from jobnb.worker import host, receipt
 from jobnb.worker.request import TaskOutcome, TaskRequest
 from jobnb.worker.supervisor import run_task
 
@@ -77,6 +78,7 @@ class Said:
 
     job: str
     task: int
+    worker: str = ""
     done: int = 0
     progress: tuple[float, float | None, str] | None = None
     log: tuple[tuple[int, int, str, str], ...] = ()
@@ -242,6 +244,10 @@ class Courier:
             return
         self._stopping.add(key)
         future.cancel(reason="user", msg="cancelled", force=True)
+
+    def enough(self, job: str, task: int, attempt: int, worker: str) -> None:
+        """Have a task end before its next item, soon; nobody waits for it, and it may be over before it hears it."""
+        run_on(self.cluster.client, worker, host.enough, _key(job, task, attempt))
 
     def cancel_all(self) -> None:
         """Have every task stopped; nobody waits for them."""
@@ -450,6 +456,7 @@ class Courier:
             Said(
                 job=job,
                 task=task,
+                worker=str(said.get("worker") or ""),
                 done=int(said.get("done") or 0),
                 progress=tuple(progress) if progress else None,
                 log=tuple(tuple(line) for line in said.get("log") or ()),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from jobnb.errors import HomeNotWritable, LeaseLost, StoreError
 from jobnb.job import Status, utcnow
-from jobnb.service import ahead
+from jobnb.service import ahead, enough
 from jobnb.service.choice import Candidate, choose
 from jobnb.service.clock import WallClock
 from jobnb.service.cluster import Cluster, ClusterLost
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 #: How long the loop sleeps at most before it looks at the store: with work out, without, and without for a while.
 BUSY_POLL_SECONDS = 0.02
-IDLE_POLL_SECONDS = 0.02
+IDLE_POLL_SECONDS = 0.01
 SLEEPY_POLL_SECONDS = 0.05
 SLEEPY_AFTER_SECONDS = 5.0
 #: What only time brings (what is due, late, or to be called back) is looked for this often.
@@ -176,6 +176,7 @@ class Dispatcher:
                 self._recall(now)
                 if self._leave_at is None:
                     self._hand_out()
+                self._ask_for_places(now)
                 if now >= flush_at:
                     flush_at = now + FLUSH_SECONDS
                     self._recorder.flush()
@@ -317,6 +318,7 @@ class Dispatcher:
         return set(states)
 
     def _adopt(self, ledger: Ledger) -> Ledger:
+        ledger.monotonic = self.monotonic
         timeout = ledger.job.options.get("timeout")
         if timeout is not None and ledger.job.plan.get("type", "single") != "single":
             # A single call is timed by its supervisor, which knows when it began.
@@ -397,6 +399,13 @@ class Dispatcher:
         for ledger, task in ahead.recalled(self._ledgers.values(), now):
             ledger.running[task].stopping_since = now
             self._courier.cancel(ledger.job.id, task)
+
+    def _ask_for_places(self, now: float) -> None:
+        """Have tasks end before their next item where others wait for their places, or could share what is left."""
+        for ledger, task in enough.told(self._ledgers.values(), self._slots, now, leaving=self._leave_at is not None):
+            out = ledger.running[task]
+            out.told_at = ledger.gave_at = now
+            self._courier.enough(ledger.job.id, task, out.attempt, out.worker)
 
     def _choose(self) -> Ledger | None:
         held = self._intake.capped(self._ledgers.values())

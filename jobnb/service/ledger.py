@@ -6,8 +6,9 @@ hand out next and tells it what happened; it writes down what the ledger says.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,6 +47,12 @@ class Running:
     budget: float | None = None
     #: It waits before what others had sent ahead.
     overtakes: bool = False
+    #: The address of its worker, once that has said that it has begun.
+    worker: str = ""
+    #: Monotonic time at which it was told to end before its next item.
+    told_at: float | None = None
+    #: When it first said how many items it had done, and when last: monotonic time, items.
+    reports: tuple[tuple[float, int], tuple[float, int]] | None = None
 
     @property
     def began(self) -> bool:
@@ -100,6 +107,9 @@ class Ledger:
     held: bool = False
     #: Monotonic time of its last sign of life.
     heard_at: float = field(default_factory=time.monotonic)
+    #: Monotonic time at which one of its tasks was last told to end before its next item.
+    gave_at: float = -math.inf
+    monotonic: Callable[[], float] = field(default=time.monotonic, repr=False)
     #: Something changed that viewers should see, not yet written.
     dirty: bool = False
 
@@ -182,7 +192,7 @@ class Ledger:
     @property
     def short(self) -> bool:
         """True if its tasks are known to be back soon, so that one may wait behind another."""
-        return self.pace is not None and self.pace <= plans.TASK_SECONDS
+        return self.pace is not None and self.pace <= plans.SLICE_SECONDS
 
     def hand_out(self, slots: int) -> tuple[int, Span, float | None] | None:
         """Return the next task (number, span, budget) and count it as out, or None if there is none.
@@ -204,9 +214,14 @@ class Ledger:
         task, self.next_task = self.next_task, self.next_task + 1
         budget = size.budget
         if self.finish_at is not None and budget is not None:
-            budget = min(budget, max(self.finish_at - time.monotonic(), plans.LEAST_SECONDS))
+            budget = min(budget, max(self.finish_at - self.monotonic(), plans.LEAST_SECONDS))
         self.running[task] = Running(
-            start=span[0], stop=span[1], attempt=self.attempt, probe=self.pace is None, budget=budget
+            start=span[0],
+            stop=span[1],
+            attempt=self.attempt,
+            since=self.monotonic(),
+            probe=self.pace is None,
+            budget=budget,
         )
         return task, span, budget
 
@@ -220,15 +235,22 @@ class Ledger:
             if out.budget is not None
         )
 
-    def heard(self, task: int, *, done: int, progress: tuple[float, float, str] | None) -> None:
+    def heard(self, task: int, *, done: int, progress: tuple[float, float, str] | None, worker: str = "") -> None:
         """Note what a running task says of itself."""
         out = self.running.get(task)
         if out is None:
             return
-        self.heard_at = time.monotonic()
+        self.heard_at = self.monotonic()
         if not out.began:
             out.began_at = self.heard_at
+        out.worker = out.worker or worker
+        if 0 < out.done < done or (done and out.reports is None):
+            latest = self.heard_at, done
+            out.reports = (out.reports[0] if out.reports else latest), latest
         out.done = max(out.done, min(done, out.stop - out.start))
+        if self.pace is None and out.done and not self.single:
+            # Others need not wait for its end to know whether it is long.
+            self.pace = (self.heard_at - out.since) / out.done
         if progress is not None:
             self.progress = progress
         self.dirty = True
@@ -240,7 +262,7 @@ class Ledger:
         out = self.running.pop(task)
         self.done += stop - out.start
         self.failed += failed
-        self.heard_at = time.monotonic()
+        self.heard_at = self.monotonic()
         self._clear_losses((out.start, stop))
         self.pending = put_back(self.pending, (stop, out.stop))
         better = self.rough and not out.probe
@@ -372,7 +394,7 @@ class Ledger:
         if self.ending is None:
             self.ending = Ending(status=Status.COMPLETED)
             self.early = why
-            self.finish_at = time.monotonic()
+            self.finish_at = self.monotonic()
             self.summary = {**(self.summary or {}), "stopped": why}
 
     def outcome(self) -> Ending | None:

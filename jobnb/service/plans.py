@@ -3,7 +3,8 @@
 A plan is JSON in the job's row: ``{"type": "single" | "map" | "grid" | "random" | "tpe" | "walk_forward" |
 "cross_validation", "items": n}``, perhaps with ``generation`` (items that may be out at a time), ``finale`` (the last
 item waits for all others) and ``max_time`` (seconds after which it ends with what it has). Tasks are kept short by a
-time budget, not by a guess: a child that has used it up ends between two items and the rest is handed out again.
+time budget, not by a guess: a child that has used it up, or is told that it is enough, ends between two items and the
+rest is handed out again.
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ from jobnb.research.summary import fold
 
 #: Work per task: long enough to hide a round trip (some 10 ms), short enough to lose little.
 TASK_SECONDS = 0.4
+#: The same for the many small runs of a sweep, which are done again in no time: the way there and back costs some 20 ms
+#: of the processors. Who waits for a place need not wait so long: see `enough`.
+SWEEP_SECONDS = 1.0
+#: How long a task has its place before it goes to another job that has had one: those take turns.
+SLICE_SECONDS = 0.4
 #: The shortest task at the end of a job.
-LEAST_SECONDS = 0.1
+LEAST_SECONDS = 0.04
 #: Less work than this goes out as one task.
-WHOLE_SECONDS = 0.1
+WHOLE_SECONDS = 0.06
 #: Points of the line that shows how the best value grew.
 TRAIL_POINTS = 60
 
@@ -51,14 +57,15 @@ def cut(plan: Mapping[str, Any], *, left: int, slots: int, pace: float | None) -
     if plan.get("type") == "single":
         return Cut(items=1, budget=None)
     share = -(-left // max(1, slots))
+    seconds = SWEEP_SECONDS if plan.get("type") in ("grid", "random") else TASK_SECONDS
     if pace is None:
-        return Cut(items=share, budget=TASK_SECONDS)
+        return Cut(items=share, budget=seconds)
     if pace * left <= WHOLE_SECONDS:
         return Cut(items=left, budget=2 * WHOLE_SECONDS)
-    fitting = max(1, int(TASK_SECONDS / max(pace, 1e-9)))
+    fitting = max(1, int(seconds / max(pace, 1e-9)))
     if slots > 1:
         share = max(share, int(LEAST_SECONDS / max(pace, 1e-9)), 1)
-    return Cut(items=min(share, fitting, left), budget=2 * TASK_SECONDS)
+    return Cut(items=min(share, fitting, left), budget=2 * seconds)
 
 
 def horizon(plan: Mapping[str, Any], first: int, items: int) -> int:

@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -129,7 +128,7 @@ class Recorder:
         ledger = self.ledgers.get(message.job)
         if ledger is None:
             return
-        ledger.heard(message.task, done=message.done, progress=_progress(message.progress))
+        ledger.heard(message.task, done=message.done, progress=_progress(message.progress), worker=message.worker)
         if len(self._log) < LINES_HELD:
             self._log += _log_entries(message.job, message.task, message.log)
 
@@ -216,7 +215,7 @@ class Recorder:
     def _count(self, message: Ended | Lost) -> bool:
         """Count how a task ended for the outside services that its job needs; True if one is left alone now."""
         ledger = self.ledgers[message.key[0]]
-        since = self.store.clock() - int((time.monotonic() - ledger.running[message.key[1]].since) * 1e6)
+        since = self.store.clock() - int((ledger.monotonic() - ledger.running[message.key[1]].since) * 1e6)
         outcome = message.outcome if isinstance(message, Ended) else None
         state = outcome.state if outcome else "lost"
         return needs.settled(self.store, ledger.job, state, since=since, outcome=outcome)

@@ -152,6 +152,7 @@ class ChildChannel:
         self._reading = threading.Lock()
         self._answers: dict[str, Message] = {}
         self._questions = 0
+        self._enough = False
 
     def send(self, message: Message) -> None:
         """Send a message."""
@@ -198,6 +199,17 @@ class ChildChannel:
                 if not there:
                     raise EOFError("the supervisor has hung up")
 
+    def enough(self) -> bool:
+        """Tell whether the task is to end before its next item; never waits."""
+        if not self._enough and self._reading.acquire(blocking=False):
+            try:
+                if select.select([self._sock], [], [], 0)[0]:
+                    with _masked():
+                        self._read()
+            finally:
+                self._reading.release()
+        return self._enough
+
     def forget_questions(self) -> None:
         """Let go of the questions of a task that is over."""
         self._questions += 1
@@ -206,9 +218,14 @@ class ChildChannel:
     def _read(self) -> bool:
         data = self._sock.recv(_READ_BYTES)
         for message in self._frames.feed(data):
-            if message.get("k") == "answer":
+            kind = message.get("k")
+            if kind == "answer":
                 self._answers[str(message["id"])] = message
+            elif kind == "enough":
+                self._enough = True
             else:
+                # What was said to a task that was over by then is not said to the next one.
+                self._enough = False
                 self._ready.append(message)
         return bool(data)
 

@@ -189,7 +189,7 @@ class Child:
         seed = surroundings.task_seed(about["seed"])
         surroundings.seed_random(seed)
         late_seed.use(seed)
-        here = context.JobContext(about, meter, self._channel.send, message["cluster"])
+        here = context.JobContext(about, meter, self._channel.send, message["cluster"], enough=self._channel.enough)
         context.enter(here)
         desk.use(asking.ChildDesk(self._channel.ask, self._channel.send))
         if message["payload"] is not None:

@@ -176,7 +176,13 @@ class JobContext:
     """
 
     def __init__(
-        self, about: Mapping[str, object], meter: Meter, send: Send, cluster: Mapping[str, object] | None = None
+        self,
+        about: Mapping[str, object],
+        meter: Meter,
+        send: Send,
+        cluster: Mapping[str, object] | None = None,
+        *,
+        enough: Callable[[], bool] = lambda: False,
     ) -> None:
         self.id = str(about["job"])
         self.name = str(about["name"])
@@ -194,6 +200,7 @@ class JobContext:
         self._meter = meter
         self._send = send
         self._cluster = cluster
+        self._enough = enough
         self._lock = threading.Lock()
         self._clients: list[JobClient] = []
 
@@ -293,6 +300,14 @@ def current() -> JobContext | None:
 def carried() -> tuple[bytes, ...]:
     """Return what finished tasks of this job left for later ones (`jobnb.work.Part.carry`); nothing outside a job."""
     return () if _current is None else _current._carried
+
+
+def enough() -> bool:
+    """Tell whether the running task is to end before its next item, because its place is wanted; False outside a job.
+
+    Never waits. It costs a call of the system: look some times a second, not at each item.
+    """
+    return _current is not None and _current._enough()
 
 
 def client() -> JobClient:

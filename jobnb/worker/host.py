@@ -78,9 +78,21 @@ class Host:
         if wake is not None:
             wake.set(reason)
 
+    def tell_key(self, key: str, reason: str) -> None:
+        """Wake the supervisor of a task whose worker is one of this process."""
+        with self._lock:
+            wakes = [wake for (_, watched), wake in self._watching.items() if watched == key]
+        for wake in wakes:
+            wake.set(reason)
+
 
 _hosts: dict[int, Host] = {}
 _hosts_lock = threading.Lock()
+
+
+def enough(key: str) -> None:
+    """Have a task end before its next item; the service has Dask run this in the worker's process, on its loop."""
+    host().tell_key(key, "enough")
 
 
 def host() -> Host:

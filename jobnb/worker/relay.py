@@ -32,7 +32,7 @@ class Relay:
     send
         Where events go; None when nobody listens.
     about
-        What every event says: job, task, attempt.
+        What every event says: job, task, attempt, and the worker's address.
     ring
         The task's output.
     """

@@ -93,6 +93,9 @@ class Supervision:
         self._deadline: float | None = None
         self._kill_at: float | None = None
         self._give_up_at: float | None = None
+        self._begun = False
+        #: Nor is it said where all of the span is wanted.
+        self._told_enough = request.budget is None
         self._next_look = 0.0
         self._next_ask = 0.0
         self._held = 0
@@ -165,6 +168,7 @@ class Supervision:
         return max(0.0, min(ends) - time.monotonic()) if ends else None
 
     def _begin(self, child: ChildProcess) -> None:
+        self._begun = True
         self._relay.pid = child.pid or 0
         self._relay.begin(time.monotonic())
         known = child.payload_hash == self._request.payload_hash
@@ -283,6 +287,10 @@ class Supervision:
                 self._note("memory", child)
         if self._kill_at is not None and now >= self._kill_at:
             self._kill(child)
+        # To a child that has not begun it would go before its task, and not be heard.
+        if "enough" in self._wake.reasons and self._begun and not self._told_enough:
+            self._told_enough = True
+            child.channel.send({"k": "enough"})
         for number, answer in self._questions.tick(now):
             if not child.channel.closed:
                 child.channel.send({"k": "answer", "id": number, "a": answer})

@@ -136,7 +136,7 @@ def _run(
     )
     ring = LogRing()
     send = _sender(worker, asked.topic)
-    about: dict[str, object] = {"job": asked.job, "task": asked.task, "attempt": asked.attempt}
+    about: dict[str, object] = {"job": asked.job, "task": asked.task, "attempt": asked.attempt, "worker": name}
     relay = Relay(send, about, ring)
     try:
         paths = blobs.provide(asked.blobs, data, asked.blob_dir if shared else None, here.cache)
@@ -145,7 +145,7 @@ def _run(
         return replace(blank, error=missing.as_map(), finished_at=time.time_ns() // 1000), relay
     wake = Wake()
     slot = Slot()
-    questions = Questions(send, {**about, "worker": name}, lambda: wake.set("answer"))
+    questions = Questions(send, about, lambda: wake.set("answer"))
     here.watch(owner, key, wake)
     here.mailbox.watch(questions)
     try:

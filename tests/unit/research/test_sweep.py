@@ -77,10 +77,10 @@ def test_the_budget_ends_a_span_early_after_at_least_one_run(sma_cross, stored, 
     monkeypatch.setattr(time, "monotonic", lambda: now.__setitem__(0, now[0] + 2**-5) or now[0])
     done = []
     part = work.run(0, work.count, 20 * 2**-5, done.append)
-    assert part.stop == 20
-    # Each reading of the clock is 1/32 s after the one before, and a report is due every 0.1 s.
-    assert done == list(range(4, 21, 4))
-    assert len(SweepPart.from_bytes(part.result).values) == 20
+    # Each reading of the clock is 1/32 s after the one before; two for each run, and a report is due every 0.1 s.
+    assert part.stop == 10
+    assert done == [3, 5, 7, 9]
+    assert len(SweepPart.from_bytes(part.result).values) == 10
 
 
 def test_a_failing_run_is_a_row_with_its_message(stored):

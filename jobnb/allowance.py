@@ -1,0 +1,40 @@
+"""When a span of items is to end before its next one: its seconds are used up, or its place is wanted. In the child."""
+
+from __future__ import annotations
+
+import math
+import time
+
+#: Whether the place is wanted is looked for this often.
+LOOK_SECONDS = 0.01
+
+
+class Allowance:
+    """What a work asks between two items.
+
+    Parameters
+    ----------
+    budget : float or None
+        Seconds; None for a span that is to be done to its end whoever waits.
+
+    Attributes
+    ----------
+    due : float
+        Monotonic time before which `used` has nothing new to say.
+    """
+
+    def __init__(self, budget: float | None) -> None:
+        now = time.monotonic()
+        self._ends = math.inf if budget is None else now + budget
+        self._look = math.inf if budget is None else LOOK_SECONDS
+        self.due = min(self._ends, now + self._look)
+
+    def used(self) -> bool:
+        """Tell whether the span is to end here."""
+        now = time.monotonic()
+        if now < self.due:
+            return False
+        self.due = min(self._ends, now + self._look)
+        from jobnb.worker import context
+
+        return now >= self._ends or context.enough()
