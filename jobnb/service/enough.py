@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from jobnb.job import JobRecord
 from jobnb.service.ledger import Ledger, Running
 from jobnb.service.plans import SLICE_SECONDS
 
@@ -46,7 +47,9 @@ class Claim:
         return FRESH_SECONDS if self.fresh and now - giver.gave_at > TURN_SECONDS else SLICE_SECONDS
 
 
-def told(books: Collection[Ledger], slots: int, now: float, *, leaving: bool = False) -> list[Told]:
+def told(
+    books: Collection[Ledger], slots: int, now: float, *, leaving: bool = False, queued: JobRecord | None = None
+) -> list[Told]:
     """Return the tasks that are to be told now.
 
     Parameters
@@ -59,6 +62,8 @@ def told(books: Collection[Ledger], slots: int, now: float, *, leaving: bool = F
         Monotonic time.
     leaving : bool, default False
         The service is asked to stop.
+    queued : JobRecord, optional
+        A job that will be taken up when a place is free.
     """
     over = [
         (ledger, task)
@@ -67,7 +72,7 @@ def told(books: Collection[Ledger], slots: int, now: float, *, leaving: bool = F
         for task, out in ledger.running.items()
         if _can_end(out)
     ]
-    return over or _for_those_that_wait(books, slots, now) or _for_idle_places(books, slots, now)
+    return over or _for_those_that_wait(books, slots, now, queued) or _for_idle_places(books, slots, now)
 
 
 def _can_end(out: Running) -> bool:
@@ -76,12 +81,15 @@ def _can_end(out: Running) -> bool:
     return out.began and bool(out.worker) and not whole and out.told_at is None and out.stopping_since is None
 
 
-def _for_those_that_wait(books: Collection[Ledger], slots: int, now: float) -> list[Told]:
+def _for_those_that_wait(books: Collection[Ledger], slots: int, now: float, queued: JobRecord | None) -> list[Told]:
     begun = [out for each in books for out in each.running.values() if out.began and out.stopping_since is None]
     if len(begun) < slots:
         # A place is just being taken: of a task that begins this is told a little later.
         return []
-    claims = sorted((claim for each in books for claim in _claims(each)), key=lambda claim: -claim.rank)
+    claims = [claim for each in books for claim in _claims(each)]
+    if queued is not None:
+        claims.append(Claim(rank=queued.priority.rank, first=True, fresh=not queued.done))
+    claims.sort(key=lambda claim: -claim.rank)
     # Who was told already makes room for the first ones.
     found: list[Told] = []
     for claim in claims[sum(out.told_at is not None for out in begun) :]:
@@ -99,6 +107,8 @@ def _for_those_that_wait(books: Collection[Ledger], slots: int, now: float) -> l
 
 def _claims(ledger: Ledger) -> list[Claim]:
     waiting = sum(not out.began and out.stopping_since is None for out in ledger.running.values())
+    if ledger.open and not ledger.running:
+        waiting = 1
     if not waiting or ledger.ending is not None:
         return []
     rank = ledger.job.priority.rank

@@ -90,6 +90,10 @@ class Intake:
         self.waiting = len(found) > len(taken)
         return [self._opened(job) for job in taken]
 
+    def first(self) -> JobRecord | None:
+        """Return the job that would be taken up next, if any waits."""
+        return next(iter(self._next(1)), None) if self.waiting else None
+
     def _next(self, limit: int) -> list[JobRecord]:
         """Return the jobs that may begin next: of queues with room, each in its turn, where any are defined."""
         cluster = self.keeper.lease.cluster

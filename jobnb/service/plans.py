@@ -111,15 +111,14 @@ def blend(pace: float | None, seconds: float, items: int) -> float | None:
 def fold_sweep(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[str, Any]:
     """Fold the summary of one task of a sweep into the job's, and follow the best value."""
     trail = list((total or {}).get("trail", ()))
-    bare = {k: v for k, v in total.items() if k not in ("trail", "stopped")} if total else None
+    bare = {k: v for k, v in total.items() if k != "trail"} if total else None
     folded = dict(fold(bare, dict(part)))
     best = (folded.get("best") or {}).get("value")
     if best is not None:
         trail.append(best)
     if len(trail) > TRAIL_POINTS:
         trail = trail[:-1:2] + trail[-1:]
-    kept = {"stopped": total["stopped"]} if total and "stopped" in total else {}
-    return {**folded, "trail": trail, **kept}
+    return {**folded, "trail": trail}
 
 
 def replace(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,4 +148,7 @@ def fold_summary(
     """Fold what a finished task says into the job's summary, as the plan's type wants it."""
     if part is None:
         return dict(total) if total is not None else None
-    return _FOLDS.get(str(plan.get("type")), replace)(total, part)
+    # Why it ends early may be there before anything else is.
+    early = {name: total[name] for name in ("stopped",) if name in total} if total else {}
+    bare = {name: value for name, value in total.items() if name not in early} if total else None
+    return {**_FOLDS.get(str(plan.get("type")), replace)(bare or None, part), **early}

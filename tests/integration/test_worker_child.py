@@ -131,6 +131,37 @@ def test_it_stops_between_items_when_the_budget_is_used():
     assert 1 <= outcome.stop <= 4
 
 
+def test_it_ends_before_its_next_item_when_that_is_enough(tmp_path):
+    def item(mark):
+        if mark is not None:
+            open(mark, "w").close()
+        time.sleep(0.001)
+
+    work = MapWork(fn=item, items=[None, str(tmp_path / "mark"), *[None] * 10**6])
+    running = Running(None, work=work, job="enough", stop=10**6, budget=600.0)
+    eventually((tmp_path / "mark").exists)
+    running.tell("enough")
+    outcome = running.outcome()
+    assert outcome.state == "completed"
+    assert 1 < outcome.stop < 10**6
+    # It was said of that task, and not of the next one in the same process.
+    again = run(None, work=work, job="enough", stop=50, budget=600.0)
+    assert (again.state, again.stop) == ("completed", 50)
+
+
+def test_all_of_what_has_no_budget_is_wanted(tmp_path):
+    def item(gate):
+        while gate is not None and not os.path.exists(gate):
+            time.sleep(0.003)
+
+    gate = tmp_path / "gate"
+    running = Running(None, work=MapWork(fn=item, items=[None, str(gate), None, None]), stop=4)
+    eventually(lambda: host()._watching)
+    running.tell("enough")
+    gate.touch()
+    assert running.outcome().stop == 4
+
+
 @pytest.mark.usefixtures("forked")
 class TestErrors:
     def test_user_error(self):

@@ -59,6 +59,14 @@ def test_a_job_that_never_had_a_place_gets_one_soon() -> None:
     assert told(sweep, new) == []
 
 
+def test_so_does_one_that_is_queued_or_of_which_nothing_was_sent() -> None:
+    sweep, new = books(), books()
+    out(sweep)
+    assert told(sweep, new, slots=1) == [(sweep, 0)]
+    assert enough.told([sweep], 1, NOW, queued=new.job) == [(sweep, 0)]
+    assert enough.told([sweep], 1, NOW, queued=replace(new.job, priority=Priority.LOW)) == []
+
+
 def test_those_that_come_one_by_one_take_turns_with_it() -> None:
     sweep, new = books(), books("single")
     out(sweep, enough.FRESH_SECONDS + 0.02)

@@ -103,6 +103,18 @@ def test_the_trail_of_a_sweep_is_bounded_and_ends_with_the_best() -> None:
     assert plans.fold_summary({"type": "grid"}, total, None) == total
 
 
+def test_a_search_may_be_told_to_finish_before_anything_of_it_is_there() -> None:
+    for kind in ("grid", "random", "tpe", "walk_forward", "cross_validation"):
+        first = part(0, 1.0)
+        alone = plans.fold_summary({"type": kind}, None, first)
+        assert alone is not None
+        assert plans.fold_summary({"type": kind}, {"stopped": "finish"}, first) == {**alone, "stopped": "finish"}
+    total = plans.fold_summary({"type": "grid"}, {"stopped": "finish"}, part(0, 1.0))
+    total = plans.fold_summary({"type": "grid"}, total, part(1, 2.0))
+    assert total is not None
+    assert (total["stopped"], total["trail"]) == ("finish", [1.0, 2.0])
+
+
 @given(st.integers(1, 40), st.integers(0, 200), st.integers(1, 200))
 def test_a_generation_ends_where_the_next_begins(size: int, first: int, items: int) -> None:
     end = plans.horizon({"generation": size}, first, items)
