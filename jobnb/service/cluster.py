@@ -169,14 +169,19 @@ def embedded(home: Path, workers: int) -> Cluster:
     files = tls_files(home)
     files.write(certificate=str(security.tls_client_cert), key=str(security.tls_client_key))
     security = Security(**files.settings())
-    cluster = _started(home, workers, security)
-    try:
-        client = Client(cluster, set_as_default=False)
-        client.register_plugin(JobnbPlugin(), name="jobnb")
-        return Cluster(client=client, address=cluster.scheduler_address, shares_disk=True, window=2, owned=cluster)
-    except BaseException:
-        cluster.close()
-        raise
+    for left in reversed(range(START_TRIES)):
+        cluster = _started(home, workers, security)
+        try:
+            client = Client(cluster, set_as_default=False)
+            client.register_plugin(JobnbPlugin(), name="jobnb")
+            return Cluster(client=client, address=cluster.scheduler_address, shares_disk=True, window=2, owned=cluster)
+        except BaseException as error:
+            cluster.close()
+            # A worker that dies at this moment closes the connection by which it is told of the plugin.
+            if not left or not isinstance(error, OSError):
+                raise
+            logger.warning("a worker was lost while the cluster started (%s); once more", error)
+    raise AssertionError("unreachable")
 
 
 def _started(home: Path, workers: int, security: Security) -> LocalCluster:
