@@ -170,41 +170,37 @@ def embedded(home: Path, workers: int) -> Cluster:
     files.write(certificate=str(security.tls_client_cert), key=str(security.tls_client_key))
     security = Security(**files.settings())
     for left in reversed(range(START_TRIES)):
-        cluster = _started(home, workers, security)
         try:
-            client = Client(cluster, set_as_default=False)
-            client.register_plugin(JobnbPlugin(), name="jobnb")
-            return Cluster(client=client, address=cluster.scheduler_address, shares_disk=True, window=2, owned=cluster)
-        except BaseException as error:
-            cluster.close()
-            # A worker that dies at this moment closes the connection by which it is told of the plugin.
-            if not left or not isinstance(error, OSError):
-                raise
-            logger.warning("a worker was lost while the cluster started (%s); once more", error)
-    raise AssertionError("unreachable")
-
-
-def _started(home: Path, workers: int, security: Security) -> LocalCluster:
-    for left in reversed(range(START_TRIES)):
-        try:
-            return LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                protocol="tls://",
-                security=security,
-                dashboard_address="127.0.0.1:0",
-                scheduler_kwargs={"dashboard": False},
-                silence_logs=logging.WARNING,
-                memory_limit=0,
-                local_directory=str(home / "dask"),
-            )
+            return _started(home, workers, security)
+        # Also that a worker dies while it is told of the plugin.
         except (RuntimeError, OSError, TimeoutError) as error:
             if not left:
                 raise
             logger.warning("the cluster did not start (%s); once more", error)
     raise AssertionError("unreachable")
+
+
+def _started(home: Path, workers: int, security: Security) -> Cluster:
+    cluster = LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        protocol="tls://",
+        security=security,
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
+        silence_logs=logging.WARNING,
+        memory_limit=0,
+        local_directory=str(home / "dask"),
+    )
+    try:
+        client = Client(cluster, set_as_default=False)
+        client.register_plugin(JobnbPlugin(), name="jobnb")
+        return Cluster(client=client, address=cluster.scheduler_address, shares_disk=True, window=2, owned=cluster)
+    except BaseException:
+        cluster.close()
+        raise
 
 
 def remote(address: str) -> Cluster:
