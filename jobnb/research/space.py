@@ -243,12 +243,10 @@ class ParameterSpace:
         lists = [np.fromiter(values, np.object_, len(values)) for values in self.lists]
         for at in range(0, self.count, _AT_ONCE):
             numbers = np.arange(at, min(at + _AT_ONCE, self.count))
-            rest, columns = numbers, []
-            for values in reversed(lists):
-                rest, place = np.divmod(rest, len(values))
-                columns.append(values[place])
+            places = self.points(numbers).astype(np.intp).T
+            columns = [values[place] for values, place in zip(lists, places, strict=True)]
             try:
-                made = constraint(Point(dict(zip(self.names, reversed(columns), strict=True))))
+                made = constraint(Point(dict(zip(self.names, columns, strict=True))))
             except Exception:  # noqa: BLE001 - asked one by one it says what is wrong, if anything is
                 return None
             if not isinstance(made, np.ndarray) or made.dtype != np.bool_ or made.shape != numbers.shape:
