@@ -288,7 +288,7 @@ class Supervision:
         if self._kill_at is not None and now >= self._kill_at:
             self._kill(child)
         # To a child that has not begun it would go before its task, and not be heard.
-        if "enough" in self._wake.reasons and self._begun and not self._told_enough:
+        if "enough" in self._wake.reasons and self._begun and not self._told_enough and not child.channel.closed:
             self._told_enough = True
             child.channel.send({"k": "enough"})
         for number, answer in self._questions.tick(now):
