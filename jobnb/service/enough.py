@@ -22,7 +22,7 @@ TURN_SECONDS = 2.0
 #: A place that is free so soon is free: the news of it, and what comes of it, take as long.
 SOON_SECONDS = 0.06
 #: Less than this is done sooner than shared. What a task says of itself is up to a tenth of a second old.
-SHARED_SECONDS = 0.15
+SHARED_SECONDS = 0.2
 
 Told = tuple[Ledger, int]
 
@@ -123,7 +123,7 @@ def _for_idle_places(books: Collection[Ledger], slots: int, now: float) -> list[
         return []
     out = [each for ledger in books for each in ledger.running.values()]
     left = [
-        (_left(each, ledger.pace, now), ledger, task)
+        (each.seconds_left(ledger.pace, now), ledger, task)
         for ledger in books
         if ledger.pace and ledger.ending is None
         for task, each in ledger.running.items()
@@ -133,13 +133,3 @@ def _for_idle_places(books: Collection[Ledger], slots: int, now: float) -> list[
     idle += sum(seconds <= SOON_SECONDS for seconds, *_ in left)
     worth = sorted((each for each in left if each[0] > SHARED_SECONDS), key=lambda each: -each[0])
     return [(ledger, task) for _, ledger, task in worth[: max(idle, 0)]]
-
-
-def _left(out: Running, pace: float, now: float) -> float:
-    """Return how many seconds a task still takes, as far as is known: by its own reports, or by the job's pace."""
-    since, done = out.began_at or now, 0
-    if out.reports is not None:
-        (first, some), (since, done) = out.reports
-        if done > some:
-            pace = (since - first) / (done - some)
-    return (out.stop - out.start - done) * pace - (now - since)

@@ -16,7 +16,7 @@ from jobnb.job import JobRecord, Status
 from jobnb.retry import Retry
 from jobnb.service import needs, plans
 from jobnb.service.retry import decide
-from jobnb.service.spans import Span, count, even, missing, put_back, take
+from jobnb.service.spans import Span, count, missing, put_back, take
 from jobnb.store.tasks import TaskRow
 
 #: Ends of a child's process of which nobody knows over which item they came.
@@ -59,6 +59,23 @@ class Running:
         """Whether a worker has said that it began."""
         return self.began_at is not None
 
+    def seconds_left(self, pace: float, now: float) -> float:
+        """Return how long it still takes, as far as is known: by its own reports, or by the pace of its job.
+
+        Parameters
+        ----------
+        pace : float
+            Seconds per item.
+        now : float
+            Monotonic time.
+        """
+        since, done = self.began_at or now, 0
+        if self.reports is not None:
+            (first, some), (since, done) = self.reports
+            if done > some:
+                pace = (since - first) / (done - some)
+        return (self.stop - self.start - done) * pace - (now - since)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
@@ -82,6 +99,8 @@ class Ledger:
     failed: int = 0
     lost: int = 0
     pace: float | None = None
+    #: The pace is only what tasks that are out say of themselves: none has come back.
+    guessed: bool = True
     #: The pace was measured by first tasks alone, which also paid for the start of their processes.
     rough: bool = True
     summary: dict[str, Any] | None = None
@@ -206,11 +225,10 @@ class Ledger:
             return None
         end = self._horizon()
         left = count([(start, min(stop, end)) for start, stop in self.pending if start < end])
-        # What is out and will come back counts as left, or what is handed out before it does would be cut too small.
-        size = plans.cut(self.job.plan, left=left + self._coming_back(), slots=slots, pace=self.pace)
         first, last = self.pending[0]
-        most = min(even(last - first, size.items), left, end - first)
-        span, self.pending = take(self.pending, most if self.most is None else min(most, self.most))
+        row = min(last, end) - first
+        size = plans.cut(self.job.plan, left=left, slots=slots, pace=self.pace, undone=self._undone(slots), row=row)
+        span, self.pending = take(self.pending, size.items if self.most is None else min(size.items, self.most))
         task, self.next_task = self.next_task, self.next_task + 1
         budget = size.budget
         if self.finish_at is not None and budget is not None:
@@ -225,15 +243,23 @@ class Ledger:
         )
         return task, span, budget
 
-    def _coming_back(self) -> int:
-        """Return how many of the items that are out will not be done when their tasks have used up their budgets."""
+    def _undone(self, slots: int) -> int:
+        """Return how many items the other places have before them, more than the one that is the first to be free."""
         if not self.pace:
             return 0
-        return sum(
-            max(0, out.stop - out.start - int(out.budget / self.pace))
+        if len(self.running) > slots:
+            # Who waits behind whom is not known. What will come back counts, or the next task would be cut too small.
+            return sum(
+                max(0, out.stop - out.start - int(out.budget / self.pace))
+                for out in self.running.values()
+                if out.budget is not None
+            )
+        now = self.monotonic()
+        left = [
+            min(out.stop - out.start, max(0, int(out.seconds_left(self.pace, now) / self.pace)))
             for out in self.running.values()
-            if out.budget is not None
-        )
+        ]
+        return sum(left) - slots * (min(left) if len(left) == slots else 0)
 
     def heard(self, task: int, *, done: int, progress: tuple[float, float, str] | None, worker: str = "") -> None:
         """Note what a running task says of itself."""
@@ -248,8 +274,8 @@ class Ledger:
             latest = self.heard_at, done
             out.reports = (out.reports[0] if out.reports else latest), latest
         out.done = max(out.done, min(done, out.stop - out.start))
-        if self.pace is None and out.done and not self.single:
-            # Others need not wait for its end to know whether it is long.
+        if self.guessed and out.done and not self.single:
+            # Others need not wait for its end to know whether it is long. What it says first counts its start most.
             self.pace = (self.heard_at - out.since) / out.done
         if progress is not None:
             self.progress = progress
@@ -265,9 +291,9 @@ class Ledger:
         self.heard_at = self.monotonic()
         self._clear_losses((out.start, stop))
         self.pending = put_back(self.pending, (stop, out.stop))
-        better = self.rough and not out.probe
+        better = self.guessed or (self.rough and not out.probe)
         self.pace = plans.blend(None if better else self.pace, seconds, stop - out.start)
-        self.rough = self.rough and out.probe
+        self.guessed, self.rough = False, self.rough and out.probe
         self.summary = plans.fold_summary(self.job.plan, self.summary, summary)
         self.dirty = True
 

@@ -16,6 +16,7 @@ from typing import Any
 from jobnb.research.fold_summary import fold as fold_folds
 from jobnb.research.instrument_summary import fold as fold_instruments
 from jobnb.research.summary import fold
+from jobnb.service.spans import even
 
 #: Work per task: long enough to hide a round trip (some 10 ms), short enough to lose little.
 TASK_SECONDS = 0.4
@@ -40,7 +41,9 @@ class Cut:
     budget: float | None
 
 
-def cut(plan: Mapping[str, Any], *, left: int, slots: int, pace: float | None) -> Cut:
+def cut(
+    plan: Mapping[str, Any], *, left: int, slots: int, pace: float | None, undone: int = 0, row: int | None = None
+) -> Cut:
     """Decide the size of a job's next task.
 
     Parameters
@@ -48,24 +51,31 @@ def cut(plan: Mapping[str, Any], *, left: int, slots: int, pace: float | None) -
     plan : mapping
         The job's plan.
     left : int
-        Items that are not handed out yet.
+        Items that are not handed out, or will come back.
     slots : int
         Places that this job could use at once, at least 1.
     pace : float or None
         Seconds per item as measured so far.
+    undone : int, default 0
+        Items that the other places have before them, more than the one that it is for: they are to be done together.
+    row : int, optional
+        The items that can be taken at once, in one row; ``left`` by default.
     """
     if plan.get("type") == "single":
         return Cut(items=1, budget=None)
-    share = -(-left // max(1, slots))
+    row = left if row is None else row
+    share = -(-(left + undone) // max(1, slots))
     seconds = SWEEP_SECONDS if plan.get("type") in ("grid", "random") else TASK_SECONDS
     if pace is None:
-        return Cut(items=share, budget=seconds)
+        return Cut(items=min(share, row), budget=seconds)
     if pace * left <= WHOLE_SECONDS:
-        return Cut(items=left, budget=2 * WHOLE_SECONDS)
+        return Cut(items=min(left, row), budget=2 * WHOLE_SECONDS)
     fitting = max(1, int(seconds / max(pace, 1e-9)))
+    least = int(LEAST_SECONDS / max(pace, 1e-9))
     if slots > 1:
-        share = max(share, int(LEAST_SECONDS / max(pace, 1e-9)), 1)
-    return Cut(items=min(share, fitting, left), budget=2 * seconds)
+        share = max(share, least, 1)
+    items = even(row, fitting) if share > fitting else share if row - share > least else row
+    return Cut(items=min(items, row), budget=2 * seconds)
 
 
 def horizon(plan: Mapping[str, Any], first: int, items: int) -> int:

@@ -174,6 +174,7 @@ class Recorder:
         return replace(
             fresh,
             pace=ledger.pace,
+            guessed=ledger.guessed,
             rough=ledger.rough,
             ending=fresh.ending or ledger.ending,
             ends_at=ledger.ends_at,

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from jobnb.job import JobRecord, Status
 from jobnb.retry import Retry
 from jobnb.service import plans
-from jobnb.service.ledger import Ledger
+from jobnb.service.ledger import Ledger, Running
 from jobnb.service.spans import count
 from jobnb.store.tasks import TaskRow
 
@@ -302,6 +302,45 @@ def test_the_pace_of_first_tasks_is_replaced_by_that_of_the_next() -> None:
     assert (ledger.pace, ledger.rough) == (pytest.approx(0.015), True)
     ledger.completed(third[0], stop=third[1][1], failed=0, seconds=0.001 * (third[1][1] - third[1][0]), summary=None)
     assert (ledger.pace, ledger.rough) == (pytest.approx(0.001), False)
+
+
+def test_what_tasks_say_of_themselves_is_only_a_guess() -> None:
+    now = 0.0
+    ledger = Ledger.of(job(10_000, "grid"), [])
+    ledger.monotonic = lambda: now
+    first, second = ledger.hand_out(2), ledger.hand_out(2)
+    assert first is not None
+    assert second is not None
+    now = 0.2
+    ledger.heard(first[0], done=20, progress=None)
+    # Most of that was its start.
+    assert ledger.pace == pytest.approx(0.01)
+    now = 0.4
+    ledger.heard(first[0], done=200, progress=None)
+    assert ledger.pace == pytest.approx(0.002)
+    ledger.completed(first[0], stop=first[1][0] + 800, failed=0, seconds=0.8, summary=None)
+    assert ledger.pace == pytest.approx(0.001)
+    now = 0.5
+    ledger.heard(second[0], done=10, progress=None)
+    assert ledger.pace == pytest.approx(0.001)
+
+
+def test_a_free_place_gets_what_makes_all_places_end_together() -> None:
+    now = 100.0
+    ledger = Ledger.of(job(10_000, "grid"), [])
+    ledger.monotonic = lambda: now
+    ledger.pace, ledger.guessed = 0.001, False
+    ledger.pending = [(9_400, 10_000)]
+    ledger.running[7] = Running(start=0, stop=1_000, attempt=1, budget=2.0, since=now, began_at=now)
+    now += 0.8
+    # 600 ms are left and the other place has 200 before it.
+    handed = ledger.hand_out(2)
+    assert handed is not None
+    assert handed[1] == (9_400, 9_800)
+    # The next one waits behind the first of them to be free, which is to be done with the other.
+    handed = ledger.hand_out(2)
+    assert handed is not None
+    assert handed[1] == (9_800, 10_000)
 
 
 def test_what_is_out_and_will_come_back_does_not_make_the_next_task_small() -> None:

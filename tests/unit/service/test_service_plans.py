@@ -73,7 +73,24 @@ def test_the_end_of_a_job_is_shared_by_the_places() -> None:
         left -= sizes[-1]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[:2] == [500, 250]
-    assert sizes[-1] * 0.001 <= plans.WHOLE_SECONDS
+    # What would be too short for a task of its own goes with the one before.
+    assert sizes[-1] * 0.001 <= plans.WHOLE_SECONDS + plans.LEAST_SECONDS
+
+
+def test_all_places_are_to_be_done_at_the_same_time() -> None:
+    sweep = {"type": "grid"}
+    # The other place has 200 items before it and this one none: (500 + 200) / 2.
+    assert plans.cut(sweep, left=500, slots=2, pace=0.001, undone=200).items == 350
+    assert plans.cut(sweep, left=500, slots=2, pace=0.001, undone=900).items == 500
+    # Nor is a rest left that is too short to be worth a task.
+    assert plans.cut(sweep, left=500, slots=2, pace=0.001, undone=470).items == 500
+
+
+def test_a_long_row_is_cut_evenly_and_never_beyond_its_end() -> None:
+    sweep = {"type": "grid"}
+    assert plans.cut(sweep, left=50_000, slots=2, pace=0.001, row=2_300).items == 1_150
+    assert plans.cut(sweep, left=50_000, slots=2, pace=0.001, row=300).items == 300
+    assert plans.cut(sweep, left=50_000, slots=2, pace=None, row=300).items == 300
 
 
 def test_the_pace_follows_recent_tasks() -> None:
