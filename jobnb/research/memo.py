@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.errors import UsageProblem
+from jobnb.research.slabs import Slabs
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,6 +30,8 @@ class Memo:
         self.limit = limit
         self.size = 0
         self._ample = limit // 2
+        #: While nothing has had to go.
+        self._slabs: Slabs | None = Slabs()
         #: Those of `one` while none has to go soon, so that their order does not matter: the shortest way to an array.
         self.at_hand: dict[Hashable, Floats] = {}
         # Beside the arrays: what the key names by identity, which must live as long as the key.
@@ -59,6 +62,8 @@ class Memo:
         return self._store(key, compute(), None)
 
     def _store(self, key: Hashable, arrays: tuple[Floats, ...], keep: object) -> tuple[Floats, ...]:
+        if self._slabs is not None:
+            arrays = tuple(self._slabs.keep(array) for array in arrays)
         for array in arrays:
             array.flags.writeable = False
         self._kept[key] = (arrays, keep)
@@ -66,6 +71,13 @@ class Memo:
         if self.size > self._ample:
             # From here on each use counts, and what goes must be gone.
             self.at_hand.clear()
+        if self.size > self.limit and self._slabs is not None:
+            if self._slabs.used:
+                # What lies in a block cannot go alone: all of it once, and from here on each by itself.
+                self._kept.clear()
+                self._kept[key] = (arrays, keep)
+                self.size = sum(array.nbytes for array in arrays)
+            self._slabs = None
         while self.size > self.limit and len(self._kept) > 1:
             _, (dropped, _) = self._kept.popitem(last=False)
             self.size -= sum(array.nbytes for array in dropped)
