@@ -20,8 +20,19 @@ log = logging.getLogger(__name__)
 
 #: What every job needs. Never a user's module.
 LIGHT = ("cloudpickle", "jobnb.work", "jobnb.sources")
-#: What most research needs.
-LIBRARIES = (*LIGHT, "numpy", "pandas", "jobnb.research.kernel")
+#: What most research needs; the last one because modules of functions often import what they are submitted by.
+LIBRARIES = (
+    *LIGHT,
+    "numpy",
+    "pandas",
+    "jobnb.research.kernel",
+    "jobnb.research.single",
+    "jobnb.research.sweep",
+    "jobnb.research.instrument_sweep",
+    "jobnb.research.fold_work",
+    "jobnb.research.portfolio_work",
+    "jobnb.manager",
+)
 
 _warm = False
 
