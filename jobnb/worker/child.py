@@ -56,6 +56,7 @@ def main(sock_fd: int, out_fd: int, err_fd: int, parent: int, *, watchdog: bool 
     surroundings.reset_signals()
     surroundings.own_descriptors(out_fd, err_fd)
     surroundings.be_expendable()
+    surroundings.give_way()
     # What the parent registered is not for a child to run.
     atexit._clear()
     child = Child(ChildChannel(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, sock_fd)))

@@ -20,6 +20,7 @@ from worker_kit import Running, alive, ask, eventually, read_pid, run, texts
 
 from jobnb.errors import DataError
 from jobnb.work import CallWork, Hooked, MapWork
+from jobnb.worker import surroundings
 from jobnb.worker.failure import versions
 from jobnb.worker.host import host
 from jobnb.worker.relay import OUTCOME_BYTES
@@ -969,6 +970,29 @@ class TestLightChildren:
         )
         server = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
         assert set(found) - set(server.stdout.split()) == set()
+
+    def test_nothing_of_ours_is_imported_for_research_or_for_a_module_that_submits(self):
+        script = (
+            "import sys; from jobnb.worker import forkserver, preload; preload.load(); before = set(sys.modules); "
+            "import jobnb.manager, jobnb.research.fold_work, jobnb.research.instrument_sweep, jobnb.research.single, "
+            "jobnb.research.portfolio_work; print(*sorted(set(sys.modules) - before))"
+        )
+        server = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
+        assert server.stdout.split() == []
+
+    def test_a_job_stands_back_for_others(self):
+        def niceness():
+            import os
+
+            own = os.path.exists("/proc/self/autogroup")
+            return os.nice(0), open("/proc/self/autogroup").read().split()[-1] if own else None
+
+        here = os.nice(0)
+        for work in (niceness, lambda: (__import__("numpy"), niceness())[1]):
+            nice, group = value(run(work, name="nice"))
+            assert nice == min(19, here + surroundings.NICE)
+            # A user may lower that of a session only so often; it stays at 0 then.
+            assert group in (None, "0", str(surroundings.NICE))
 
     def test_the_streams_are_pipes_whatever_the_worker_writes_to(self):
         def streams():
