@@ -191,7 +191,7 @@ class Bars:
     @cached_property
     def calendar(self) -> Calendar:
         """How returns on this data are annualised."""
-        return calendar(self.local_day[np.unique(self.day_end)])
+        return calendar(self.local_day[day_ends(self.local_day)])
 
     @property
     def span(self) -> tuple[str, str]:
