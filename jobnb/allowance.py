@@ -25,15 +25,27 @@ class Allowance:
 
     def __init__(self, budget: float | None) -> None:
         now = time.monotonic()
+        self._began = now
         self._ends = math.inf if budget is None else now + budget
+        #: The end if it is put off.
+        self._last = math.inf if budget is None else now + 2 * budget
         self._look = math.inf if budget is None else LOOK_SECONDS
         self.due = min(self._ends, now + self._look)
 
-    def used(self) -> bool:
-        """Tell whether the span is to end here."""
+    def used(self, done: int = 0, left: int = 0) -> bool:
+        """Tell whether the span is to end here.
+
+        Parameters
+        ----------
+        done, left : int, default 0
+            Items. Where they are said, the end is put off if what is left takes no longer than the budget once more:
+            the way there and back would cost more than it serves.
+        """
         now = time.monotonic()
         if now < self.due:
             return False
+        if done and now >= self._ends and now + left * (now - self._began) / done <= self._last:
+            self._ends = self._last
         self.due = min(self._ends, now + self._look)
         from jobnb.worker import context
 

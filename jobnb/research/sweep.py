@@ -169,7 +169,7 @@ class SweepWork:
         stop = self.trials.end(start, stop)
         points = self.trials.chosen(start, stop, self.goals, _carried)
         # From here on: choosing the trials is no reason to run fewer of them.
-        clock = _Clock(budget, report)
+        clock = _Clock(budget, report, stop - start)
         errors: dict[int, str] = {}
         columns, values, tracks = self.evaluate(start, stop, points, clock.tick, errors)
         columns, values = scored(self.goals, columns, values, partial(note, errors))
@@ -384,8 +384,9 @@ def _forever(done: int) -> bool:
 class _Clock:
     """When to stop and when to report."""
 
-    def __init__(self, budget: float | None, report: Report) -> None:
+    def __init__(self, budget: float | None, report: Report, count: int) -> None:
         self._allowance = Allowance(budget)
+        self._count = count
         self._report = report
         self._next = time.monotonic() + REPORT_SECONDS
         self._due = min(self._next, self._allowance.due)
@@ -398,7 +399,7 @@ class _Clock:
         if now >= self._next:
             self._next = now + REPORT_SECONDS
             self._report(done)
-        used = self._allowance.used()
+        used = self._allowance.used(done, self._count - done)
         self._due = min(self._next, self._allowance.due)
         return used
 

@@ -39,6 +39,24 @@ def test_the_seconds_are_used_up(clock: list[float]) -> None:
     assert Allowance(0.0).used()
 
 
+def test_what_is_nearly_done_is_done(clock: list[float], wanted: list[bool]) -> None:
+    allowance = Allowance(1.0)
+    clock[0] += 1.0
+    assert not allowance.used(50, 50)
+    clock[0] += 0.9
+    assert not allowance.used(95, 5)
+    # Once, and not whatever comes.
+    clock[0] += 0.1
+    assert allowance.used(99, 1)
+    allowance = Allowance(1.0)
+    clock[0] += 1.0
+    assert allowance.used(50, 51)
+    allowance = Allowance(1.0)
+    clock[0] += 1.0
+    wanted[0] = True
+    assert allowance.used(50, 50)
+
+
 def test_the_place_is_wanted_and_that_is_seen_soon(clock: list[float], wanted: list[bool]) -> None:
     allowance = Allowance(60.0)
     wanted[0] = True
