@@ -21,7 +21,8 @@ from jobnb.service.spans import even
 #: Work per task: long enough to hide a round trip (some 10 ms), short enough to lose little.
 TASK_SECONDS = 0.4
 #: The same for the many small runs of a sweep, which are done again in no time: the way there and back costs some 20 ms
-#: of the processors. Who waits for a place need not wait so long: see `enough`.
+#: of the processors. Who waits for a place need not wait so long: see `enough`. One that is nearly done may take twice
+#: as long.
 SWEEP_SECONDS = 1.0
 #: How long a task has its place before it goes to another job that has had one: those take turns.
 SLICE_SECONDS = 0.4
@@ -65,7 +66,7 @@ def cut(
         return Cut(items=1, budget=None)
     row = left if row is None else row
     share = -(-(left + undone) // max(1, slots))
-    seconds = SWEEP_SECONDS if plan.get("type") in ("grid", "random") else TASK_SECONDS
+    seconds = SWEEP_SECONDS if is_sweep(plan) else TASK_SECONDS
     if pace is None:
         return Cut(items=min(share, row), budget=seconds)
     if pace * left <= WHOLE_SECONDS:
@@ -75,7 +76,13 @@ def cut(
     if slots > 1:
         share = max(share, least, 1)
     items = even(row, fitting) if share > fitting else share if row - share > least else row
-    return Cut(items=min(items, row), budget=2 * seconds)
+    # A pace may be wrong; a sweep itself goes on for as long once more if it is nearly done by then, see `Allowance`.
+    return Cut(items=min(items, row), budget=seconds if is_sweep(plan) else 2 * seconds)
+
+
+def is_sweep(plan: Mapping[str, Any]) -> bool:
+    """Tell whether a job is many runs that are small as a rule."""
+    return plan.get("type") in ("grid", "random")
 
 
 def horizon(plan: Mapping[str, Any], first: int, items: int) -> int:
