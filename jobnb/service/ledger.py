@@ -227,7 +227,8 @@ class Ledger:
         left = count([(start, min(stop, end)) for start, stop in self.pending if start < end])
         first, last = self.pending[0]
         row = min(last, end) - first
-        size = plans.cut(self.job.plan, left=left, slots=slots, pace=self.pace, undone=self._undone(slots), row=row)
+        undone = self._undone(slots, left)
+        size = plans.cut(self.job.plan, left=left, slots=slots, pace=self.pace, undone=undone, row=row)
         span, self.pending = take(self.pending, size.items if self.most is None else min(size.items, self.most))
         task, self.next_task = self.next_task, self.next_task + 1
         budget = size.budget
@@ -243,9 +244,10 @@ class Ledger:
         )
         return task, span, budget
 
-    def _undone(self, slots: int) -> int:
+    def _undone(self, slots: int, left: int) -> int:
         """Return how many items the other places have before them, more than the one that is the first to be free."""
-        if not self.pace:
+        if not self.pace or left * self.pace > slots * plans.SWEEP_SECONDS:
+            # With so much left tasks are cut by time alone; to ask all that are out would be long where they are many.
             return 0
         if len(self.running) > slots:
             # Who waits behind whom is not known. What will come back counts, or the next task would be cut too small.
@@ -255,11 +257,11 @@ class Ledger:
                 if out.budget is not None
             )
         now = self.monotonic()
-        left = [
+        each = [
             min(out.stop - out.start, max(0, int(out.seconds_left(self.pace, now) / self.pace)))
             for out in self.running.values()
         ]
-        return sum(left) - slots * (min(left) if len(left) == slots else 0)
+        return sum(each) - slots * (min(each) if len(each) == slots else 0)
 
     def heard(self, task: int, *, done: int, progress: tuple[float, float, str] | None, worker: str = "") -> None:
         """Note what a running task says of itself."""

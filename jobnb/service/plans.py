@@ -52,7 +52,7 @@ def cut(
     plan : mapping
         The job's plan.
     left : int
-        Items that are not handed out, or will come back.
+        Items that are not handed out yet.
     slots : int
         Places that this job could use at once, at least 1.
     pace : float or None
