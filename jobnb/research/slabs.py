@@ -40,8 +40,3 @@ class Slabs:
         row[:] = array
         self.used = True
         return row
-
-    def clear(self) -> None:
-        """Let go of all blocks: each is freed as soon as nobody has an array in it."""
-        self._blocks.clear()
-        self.used = False

@@ -66,7 +66,8 @@ def cut(
         return Cut(items=1, budget=None)
     row = left if row is None else row
     share = -(-(left + undone) // max(1, slots))
-    seconds = SWEEP_SECONDS if is_sweep(plan) else TASK_SECONDS
+    sweep = plan.get("type") in ("grid", "random")
+    seconds = SWEEP_SECONDS if sweep else TASK_SECONDS
     if pace is None:
         return Cut(items=min(share, row), budget=seconds)
     if pace * left <= WHOLE_SECONDS:
@@ -77,12 +78,7 @@ def cut(
         share = max(share, least, 1)
     items = even(row, fitting) if share > fitting else share if row - share > least else row
     # A pace may be wrong; a sweep itself goes on for as long once more if it is nearly done by then, see `Allowance`.
-    return Cut(items=min(items, row), budget=seconds if is_sweep(plan) else 2 * seconds)
-
-
-def is_sweep(plan: Mapping[str, Any]) -> bool:
-    """Tell whether a job is many runs that are small as a rule."""
-    return plan.get("type") in ("grid", "random")
+    return Cut(items=min(items, row), budget=seconds if sweep else 2 * seconds)
 
 
 def horizon(plan: Mapping[str, Any], first: int, items: int) -> int:
