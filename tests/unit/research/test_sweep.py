@@ -83,6 +83,14 @@ def test_the_budget_ends_a_span_early_after_at_least_one_run(sma_cross, stored, 
     assert len(SweepPart.from_bytes(part.result).values) == 10
 
 
+@pytest.mark.parametrize(("runs", "done"), [(16, 16), (25, 10)], ids=["nearly done", "half done"])
+def test_what_is_nearly_done_when_the_budget_is_used_up_is_done(sma_cross, stored, monkeypatch, runs, done):
+    work = build(sma_cross, stored)
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now.__setitem__(0, now[0] + 2**-5) or now[0])
+    assert work.run(0, runs, 20 * 2**-5, quiet).stop == done
+
+
 def test_a_failing_run_is_a_row_with_its_message(stored):
     class Fragile(Strategy):
         n: int = 5
