@@ -305,11 +305,13 @@ class Bars:
         return self._memo.one(("indicator", *self._memo.key(fn, args)), compute, keep=(fn, args))
 
     def _ema(self, n: int) -> Floats:
-        return indicators.exponential(self.close, indicators.window(n))
+        n = indicators.window(n)
+        return indicators.exponential(self.close, n, self._memo.room(len(self)))
 
     def _sma(self, n: int) -> Floats:
+        n = indicators.window(n)
         total = self._memo.one(("running_sum",), lambda: indicators.running_sum(self.close))
-        return indicators.simple(self.close, total, indicators.window(n))
+        return indicators.simple(self.close, total, n, self._memo.room(len(self)))
 
 
 def local_days(time: npt.NDArray[np.int64], zone: str | None) -> npt.NDArray[np.int64]:

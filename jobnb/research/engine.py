@@ -140,7 +140,7 @@ class Evaluator:
         self.options = options
         # For the log of a run that keeps none.
         self._no_fills = np.empty((0, measure.FILL_COLUMNS))
-        data = (bars.close, bars.days, bars.day_end, bars.day_count)
+        times = (bars.days, bars.day_end, bars.day_count)
         costs = (options.initial_capital, options.commission, options.slippage)
         per_year = bars.calendar.periods_per_year
         self._lots = None
@@ -152,12 +152,21 @@ class Evaluator:
         if options.conventions == "backtesting.py":
             self.most = 1.0
             self._lots = lots.evaluate
-            self._lots_terms = (bars.open, *data, *costs, 1.0, options.finalize_trades, per_year)
+            self._lots_terms = (bars.open, bars.close, *times, *costs, 1.0, options.finalize_trades, per_year)
             return
         next_open = options.conventions == "next_open"
         self._shift = 1 if next_open else 0
         self._kernel = kernel.evaluate
-        self._terms = (bars.open if next_open else bars.close, *data, self._shift, *costs, per_year)
+        price = bars.open if next_open else bars.close
+        self._terms = (price, self._ahead, *times, self._shift, *costs, per_year)
+
+    @cached_property
+    def _ahead(self) -> Floats:
+        from jobnb.research.lanes import padded
+
+        made = padded(self.bars.close)
+        made.flags.writeable = False
+        return made
 
     @cached_property
     def _equity(self) -> Floats:

@@ -26,19 +26,22 @@ def running_sum(x: Floats) -> Floats:
     return np.cumsum(x - x[0])
 
 
-def simple(x: Floats, total: Floats, n: int) -> Floats:
-    """Arithmetic mean over the last ``n`` bars, from the `running_sum` of ``x``."""
+def simple(x: Floats, total: Floats, n: int, out: Floats) -> Floats:
+    """Arithmetic mean over the last ``n`` bars, from the `running_sum` of ``x``; in ``out``."""
     from jobnb.research import smoothing
 
-    return smoothing.simple(x, total, n)
+    smoothing.simple(x, total, n, out)
+    return out
 
 
-def exponential(x: Floats, n: int) -> Floats:
+def exponential(x: Floats, n: int, out: Floats | None = None) -> Floats:
     """Exponential mean, ``alpha = 2 / (n + 1)``: pandas' ``ewm(span=n, adjust=False, min_periods=n)``."""
     from jobnb.research import smoothing
 
     start = int(np.argmax(~np.isnan(x))) if x.size else 0
-    return smoothing.exponential(x, 2.0 / (n + 1), start, n - 1)
+    out = np.empty(x.size) if out is None else out
+    smoothing.exponential(x, 2.0 / (n + 1), start, n - 1, out)
+    return out
 
 
 def relative_strength(x: Floats, n: int) -> Floats:

@@ -30,7 +30,9 @@ from jobnb.research.measure import (
     WINS,
     WON,
     WORST_GAIN,
+    clear,
     costs_of_leaving,
+    count_trade,
     log_fill,
     price_of_leaving,
     spent,
@@ -49,20 +51,34 @@ _AT_ONCE = 4
 #: More numbers than there are bars, which `turns_of` needs room for.
 TURNS_ROOM = 1 + _AT_ONCE
 
+#: Bars that eight runs go through before the next ones, so that what is read of them stays near the processor.
+STRETCH = 16384
+
+# What a run has between two bars. `BASE` is the equity before the open trade, `PUT_IN` the value put into it; so many
+# fills are `MADE`.
+CASH, UNITS, BASE, PUT_IN, RUINED, MADE = range(6)
+PURSE = 6
+
 
 @lean
-def turns_of(target: Targets, turns: Whole) -> int:
-    """Write the bars at which the target differs from the bar before (0 at first), then n; return how many."""
+def turns_of(target: Targets, start: int, stop: int, turns: Whole) -> int:
+    """Write the bars of ``[start, stop)`` whose target differs from the bar before (0 before the first); return how many.
+
+    After them comes ``stop``.
+    """
     count = 0
-    done = 0
-    if _ORDERED and target.itemsize == 1 and target.size > BYTES:
+    done = start
+    if start == 0 and stop > 0:
         turns[0] = 0
         count += target[0] != 0
         done = 1
-        while done < target.size:
-            # The last 64 overlap those before.
+    if _ORDERED and target.itemsize == 1 and target.size > BYTES:
+        while done < stop:
+            # The last 64 of all overlap those before.
             at = min(done, target.size - BYTES)
             bits = differing(target, at) >> np.uint64(done - at)
+            if at + BYTES > stop:
+                bits &= ~np.uint64(0) >> np.uint64(BYTES - (stop - done))
             found = bits_set(bits)
             # Four are written whether there are as many or not: what branches is often mispredicted.
             for j in range(_AT_ONCE):
@@ -75,67 +91,74 @@ def turns_of(target: Targets, turns: Whole) -> int:
             done = at + BYTES
     before = target[0] * 0 if done == 0 else target[done - 1]
     # No branch, so none is mispredicted.
-    for i in range(done, target.size):
+    for i in range(done, stop):
         value = target[i]
         turns[count] = i
         count += value != before
         before = value
-    turns[count] = target.size
+    turns[count] = stop
     return count
+
+
+@lean
+def _begin(purse: Floats, tally: Floats, course: Floats, capital: float) -> None:
+    """Set a run to its start."""
+    clear(tally)
+    purse[:] = 0.0
+    purse[CASH] = capital
+    set_out(course, capital)
 
 
 @lean
 def _walk(
     target: Targets,
     turns: Whole,
+    start: int,
+    stop: int,
     price: Floats,
-    close: Floats,
     ahead: Floats,
     time: Floats,
     day_end: Whole,
-    days: int,
+    daily: bool,
     shift: int,
-    capital: float,
     commission: float,
     slippage: float,
+    purse: Floats,
     course: Floats,
     returns: Floats,
     tally: Floats,
     fills: Floats,
-) -> int:
-    """Run one row of targets; write its course, returns, counts of trades, and its fills as far as they fit.
+) -> None:
+    """Go on with one row of targets through the bars ``[start, stop)``.
 
-    ``ahead`` is the `padded` close, ``day_end[i]`` the last bar of the day of bar i. Returns the number of fills.
+    Parameters
+    ----------
+    turns : array of int64
+        Room for `TURNS_ROOM` more than there are bars.
+    ahead : array (n + LANES,)
+        The close, `lanes.padded`.
+    day_end : array (n,) of int64
+        Last bar of the day of each bar.
+    daily : bool
+        Whether each bar is a day.
+    purse, course, returns, tally
+        Carried on; see `_begin`.
+    fills : array (k, FILL_COLUMNS)
+        Gets the fills as far as they fit.
     """
-    bars = close.size
-    daily = days == bars
+    cash, units, base, put_in = purse[CASH], purse[UNITS], purse[BASE], purse[PUT_IN]
+    ruined = purse[RUINED] != 0.0
+    made = int(purse[MADE])
+    in_market, count, wins = int(tally[BARS_HELD]), int(tally[COUNT]), int(tally[WINS])
+    traded, fees, won, lost = tally[TRADED], tally[FEES], tally[WON], tally[LOST]
+    best, worst, returned = tally[BEST_GAIN], tally[WORST_GAIN], tally[RETURNED]
 
-    cash = capital
-    units = 0.0
-    ruined = False
-
-    set_out(course, capital)
-    in_market = 0
-    traded = 0.0
-    fees = 0.0
-    made = 0
-
-    base = capital  # equity before the open trade, and the value put into it
-    put_in = 0.0
-    count = 0
-    wins = 0
-    won = 0.0
-    lost = 0.0
-    best = -np.inf
-    worst = np.inf
-    returned = 0.0
-
-    at = 0  # everything before this bar is done
-    last_turn = turns_of(target, turns)
-    turn = 0
-    while at < bars:
+    at = start  # everything before this bar is done
+    last_turn = turns_of(target, max(start - shift, 0), stop - shift, turns)
+    turn = last_turn if ruined else 0
+    while at < stop:
         # The next decision that differs from the one before is filled `shift` bars later.
-        until = min(turns[turn] + shift, bars)
+        until = turns[turn] + shift
 
         # From `at` up to `until` nothing is filled.
         if until > at:
@@ -152,16 +175,16 @@ def _walk(
                     best = max(best, pnl / put_in)
                     worst = min(worst, pnl / put_in)
                     returned += pnl / put_in
-                    made = log_fill(fills, made, until, -units, close[until], 0.0, 0.0, 0.0)
+                    made = log_fill(fills, made, until, -units, ahead[until], 0.0, 0.0, 0.0)
                     cash = 0.0
                     units = 0.0
                     at = until
-                    until = bars
+                    until = stop
                     turn = last_turn
             if units == 0.0:
                 rest(until, cash, time, day_end, course, returns)
             at = until
-        if at >= bars:
+        if at >= stop:
             break
 
         # A fill at bar `at`.
@@ -227,32 +250,21 @@ def _walk(
                 units += change
                 made = log_fill(fills, made, at, change, paid, fee, cash, units)
 
-    final = cash + units * close[bars - 1]
-    if units != 0.0:
-        # Open at the end: valued at the last close, without the costs of getting out.
-        pnl = final - base
-        gain = pnl / put_in
-        count += 1
-        if pnl > 0.0:
-            wins += 1
-            won += pnl
-        else:
-            lost -= pnl
-        best = max(best, gain)
-        worst = min(worst, gain)
-        returned += gain
+    purse[CASH], purse[UNITS], purse[BASE], purse[PUT_IN] = cash, units, base, put_in
+    purse[RUINED] = 1.0 if ruined else 0.0
+    purse[MADE] = made
+    tally[BARS_HELD], tally[COUNT], tally[WINS] = in_market, count, wins
+    tally[TRADED], tally[FEES], tally[WON], tally[LOST] = traded, fees, won, lost
+    tally[BEST_GAIN], tally[WORST_GAIN], tally[RETURNED] = best, worst, returned
+
+
+@lean
+def _end(ahead: Floats, time: Floats, purse: Floats, course: Floats, tally: Floats) -> None:
+    """Count the trade that is open at the end, valued at the last close, without the costs of getting out."""
+    final = purse[CASH] + purse[UNITS] * ahead[time.size - 1]
+    if purse[UNITS] != 0.0:
+        count_trade(tally, final - purse[BASE], purse[PUT_IN])
     arrive(final, time, course)
-    tally[BARS_HELD] = in_market
-    tally[TRADED] = traded
-    tally[FEES] = fees
-    tally[COUNT] = count
-    tally[WINS] = wins
-    tally[WON] = won
-    tally[LOST] = lost
-    tally[BEST_GAIN] = best
-    tally[WORST_GAIN] = worst
-    tally[RETURNED] = returned
-    return made
 
 
 @compiled
@@ -260,7 +272,7 @@ def evaluate(
     targets: Targets,
     rows: int,
     price: Floats,
-    close: Floats,
+    ahead: Floats,
     time: Floats,
     day_end: Whole,
     days: int,
@@ -280,8 +292,10 @@ def evaluate(
         Target position per bar, as a fraction of the equity.
     rows : int
         How many of the m rows to run.
-    price, close : array (n,)
-        What fills and what values a position.
+    price : array (n,)
+        What fills a position.
+    ahead : array (n + LANES,)
+        What values it, `lanes.padded`.
     time : array (n,)
         Days since any day, with fractions.
     day_end : array (n,) of int64
@@ -302,31 +316,41 @@ def evaluate(
     int
         Number of fills of the last row.
     """
+    bars = price.size
+    close = ahead[:bars]
+    daily = days == bars
+    turns = np.empty(min(bars, STRETCH) + TURNS_ROOM, dtype=np.int64)
+    purses, courses, tallies = np.empty((LANES, PURSE)), np.empty((LANES, COURSE)), np.empty((LANES, TALLY))
+    returns = room_of(days)
     made = 0
-    turns = np.empty(close.size + TURNS_ROOM, dtype=np.int64)
-    ahead = padded(close)
-    courses, tallies, returns = np.empty((LANES, COURSE)), np.empty((LANES, TALLY)), room_of(days)
     for first in range(0, rows, LANES):
         many = min(LANES, rows - first)
         for m in range(many):
-            made = _walk(
-                targets[first + m],
-                turns,
-                price,
-                close,
-                ahead,
-                time,
-                day_end,
-                days,
-                shift,
-                capital,
-                commission,
-                slippage,
-                courses[m],
-                returns[m],
-                tallies[m],
-                fills,
-            )
+            _begin(purses[m], tallies[m], courses[m], capital)
+        for start in range(0, bars, STRETCH):
+            for m in range(many):
+                _walk(
+                    targets[first + m],
+                    turns,
+                    start,
+                    min(start + STRETCH, bars),
+                    price,
+                    ahead,
+                    time,
+                    day_end,
+                    daily,
+                    shift,
+                    commission,
+                    slippage,
+                    purses[m],
+                    courses[m],
+                    returns[m],
+                    tallies[m],
+                    fills if first + m == rows - 1 else fills[:0],
+                )
+        for m in range(many):
+            _end(ahead, time, purses[m], courses[m], tallies[m])
+        made = int(purses[many - 1, MADE])
         settle_all(many, close, capital, days, per_year, courses, returns, tallies, out[first : first + many])
     return made
 
@@ -336,7 +360,7 @@ def sums_of_blocks(
     targets: Targets,
     rows: int,
     price: Floats,
-    close: Floats,
+    ahead: Floats,
     time: Floats,
     day_end: Whole,
     days: int,
@@ -354,7 +378,7 @@ def sums_of_blocks(
 
     Parameters
     ----------
-    targets, rows, price, close, time, day_end, days, shift, capital, commission, slippage, per_year, out
+    targets, rows, price, ahead, time, day_end, days, shift, capital, commission, slippage, per_year, out
         See `evaluate`.
     ends : array (days,) of int64
         The last bar of each day.
@@ -363,31 +387,37 @@ def sums_of_blocks(
     sums : array (rows, blocks, 2)
         Filled in.
     """
-    turns = np.empty(close.size + TURNS_ROOM, dtype=np.int64)
-    ahead = padded(close)
-    course, tally, moved = np.empty((1, COURSE)), np.empty((1, TALLY)), room_of(days)
+    bars = price.size
+    close = ahead[:bars]
+    daily = days == bars
+    turns = np.empty(bars + TURNS_ROOM, dtype=np.int64)
+    purse, course, tally, moved = np.empty(PURSE), np.empty((1, COURSE)), np.empty((1, TALLY)), room_of(days)
     returns = np.empty(days - 1)
     fills = np.empty((256, FILL_COLUMNS))
     for m in range(rows):
         while True:
-            made = _walk(
+            _begin(purse, tally[0], course[0], capital)
+            _walk(
                 targets[m],
                 turns,
+                0,
+                bars,
                 price,
-                close,
                 ahead,
                 time,
                 day_end,
-                days,
+                daily,
                 shift,
-                capital,
                 commission,
                 slippage,
+                purse,
                 course[0],
                 moved[0],
                 tally[0],
                 fills,
             )
+            _end(ahead, time, purse, course[0], tally[0])
+            made = int(purse[MADE])
             if made <= fills.shape[0]:
                 break
             fills = np.empty((2 * made, FILL_COLUMNS))
@@ -402,19 +432,20 @@ def warm() -> None:
     from jobnb.research import daily, lots, single, smoothing, sweep, tracks, trades  # noqa: F401
 
     close, total = np.array([1.0, 2.0, 1.5, 3.0]), np.arange(4.0)
+    ahead = padded(close)
     day_end = np.arange(4, dtype=np.int64)
-    for array in (close, total, day_end):
+    for array in (close, ahead, total, day_end):
         # Read-only arrays are a type of their own for numba, and bars are always read-only.
         array.flags.writeable = False
     fills = np.empty((0, FILL_COLUMNS))
     for dtype in (np.int8, np.float64):
         targets = np.ones((1, 4), dtype=dtype)
         out = np.empty((1, len(METRICS)))
-        terms = (close, close, close, day_end, 4, 1, 1e4, 0.0, 0.0, 252.0)
+        terms = (close, ahead, close, day_end, 4, 1, 1e4, 0.0, 0.0, 252.0)
         evaluate(targets, 1, *terms, out, fills)
         sums_of_blocks(targets, 1, *terms, np.arange(4), np.zeros(1, dtype=np.int64), out, np.empty((1, 1, 2)))
-    smoothing.simple(close, total, 2)
-    smoothing.exponential(close, 0.5, 0, 1)
+    smoothing.simple(close, total, 2, np.empty(4))
+    smoothing.exponential(close, 0.5, 0, 1, np.empty(4))
     smoothing.relative_strength(close, 2)
     smoothing.true_range(close, close, close, 2)
     smoothing.deviation(close, 2)

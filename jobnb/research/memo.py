@@ -61,6 +61,10 @@ class Memo:
             return found[0]
         return self._store(key, compute(), None)
 
+    def room(self, size: int) -> Floats:
+        """Return an array to be filled, for what is computed to be kept where it is written."""
+        return np.empty(size) if self._slabs is None else self._slabs.room(size)
+
     def _store(self, key: Hashable, arrays: tuple[Floats, ...], keep: object) -> tuple[Floats, ...]:
         if self._slabs is not None:
             arrays = tuple(self._slabs.keep(array) for array in arrays)

@@ -542,7 +542,7 @@ def evaluate(
         many = min(LANES, rows - first)
         for m in range(many):
             row = first + m
-            turns_of(targets[row], turns)
+            turns_of(targets[row], 0, bars, turns)
             begin(state, tallies[m], capital)
             set_out(courses[m], capital)
             made = walk(

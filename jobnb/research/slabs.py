@@ -19,24 +19,32 @@ MOST_BYTES = BLOCK_BYTES // 4
 
 
 class Slabs:
-    """Blocks that arrays are copied into, one behind the other."""
+    """Blocks in which arrays lie one behind the other."""
 
     def __init__(self) -> None:
-        self._blocks: dict[int, list[Floats]] = {}
+        self._free: dict[int, list[Floats]] = {}
+        self._blocks: set[int] = set()
         #: Whether anything lies here.
         self.used = False
 
+    def room(self, size: int) -> Floats:
+        """Return an array to be filled: one in a block, or one by itself where that does not serve."""
+        if not LEAST_BYTES <= 8 * size <= MOST_BYTES:
+            return np.empty(size)
+        free = self._free.setdefault(size, [])
+        if not free:
+            block = np.empty((BLOCK_BYTES // (8 * size), size))
+            self._blocks.add(id(block))
+            free.extend(reversed(list(block)))
+        self.used = True
+        return free.pop()
+
     def keep(self, array: Floats) -> Floats:
-        """Return a copy of an array in a block, or the array itself where that does not serve."""
+        """Return an array of `room` as it is, a copy of another in a block, or itself where that does not serve."""
         if type(array) is not np.ndarray or array.ndim != 1 or array.dtype != np.float64:
             return array
-        if not LEAST_BYTES <= array.nbytes <= MOST_BYTES:
+        if id(array.base) in self._blocks or not LEAST_BYTES <= array.nbytes <= MOST_BYTES:
             return array
-        free = self._blocks.setdefault(array.size, [])
-        if not free:
-            free.extend(np.empty((BLOCK_BYTES // array.nbytes, array.size)))
-            free.reverse()
-        row = free.pop()
+        row = self.room(array.size)
         row[:] = array
-        self.used = True
         return row

@@ -15,29 +15,30 @@ Floats = npt.NDArray[np.float64]
 
 
 @compiled
-def simple(x: Floats, total: Floats, n: int) -> Floats:
-    """Average the last ``n`` values, from the cumulative sum of ``x - x[0]``; one walk over new memory, not four."""
-    out = np.empty(x.size)
+def simple(x: Floats, total: Floats, n: int, out: Floats) -> None:
+    """Write the mean of the last ``n`` values to ``out``, from the cumulative sum of ``x - x[0]``."""
     out[: n - 1] = np.nan
-    if n <= x.size:
-        out[n - 1] = total[n - 1] / n + x[0]
-        for i in range(n, x.size):
-            out[i] = (total[i] - total[i - n]) / n + x[0]
-    return out
+    if n > x.size:
+        return
+    first = x[0]
+    out[n - 1] = total[n - 1] / n + first
+    # Parts that begin at 0: with an index that might be negative the compiler does one mean at a time.
+    now, then, means = total[n:], total[: x.size - n], out[n:]
+    for i in range(means.size):
+        means[i] = (now[i] - then[i]) / n + first
 
 
 @compiled
-def exponential(x: Floats, alpha: float, start: int, warmup: int) -> Floats:
-    """Average exponentially from bar ``start`` on; the first ``warmup`` values after it stay NaN."""
-    out = np.full(x.size, np.nan)
+def exponential(x: Floats, alpha: float, start: int, warmup: int, out: Floats) -> None:
+    """Write the exponential mean from bar ``start`` on to ``out``; the first ``warmup`` values after it are NaN."""
+    out[: start + warmup] = np.nan
     if start >= x.size:
-        return out
+        return
     value = x[start]
     for i in range(start, x.size):
         value += alpha * (x[i] - value)
         if i - start >= warmup:
             out[i] = value
-    return out
 
 
 @compiled

@@ -60,5 +60,5 @@ def test_turns_wherever_they_are(size, dtype):
         steps = np.where(rng.random(size) < share, rng.integers(0, 3, size), 0)
         row = (np.cumsum(steps) % 3 - 1).astype(dtype)
         turns = np.empty(size + TURNS_ROOM, dtype=np.int64)
-        count = turns_of(row, turns)
+        count = turns_of(row, 0, size, turns)
         assert turns[: count + 1].tolist() == [*np.flatnonzero(np.diff(row, prepend=0)), size]
