@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from jobnb.research.strategy import Strategy
 
 Floats = npt.NDArray[np.float64]
+#: Open, high, low, close, tops, bottoms, ahead and time, as `orders.walk` takes them.
+Market = tuple[Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats]
 
 
 class NextError(UsageProblem):
@@ -69,7 +71,7 @@ class Account:
 def step(
     strategy: Strategy,
     bars: Bars,
-    prices: tuple[Floats, Floats, Floats, Floats, Floats],
+    market: Market,
     shift: int,
     terms: Floats,
     limits: Floats,
@@ -82,7 +84,7 @@ def step(
     ----------
     strategy : Strategy
     bars : Bars
-    prices, shift, terms, limits
+    market, shift, terms, limits
         See `orders.walk`.
     capital, most : float
         Money at the start; largest target.
@@ -98,8 +100,6 @@ def step(
     target = np.zeros(n)
     turns = np.full(2, n, dtype=np.int64)
     state, tally, equity = np.empty(orders.STATE), np.empty(measure.TALLY), np.empty(n + lanes.LANES)
-    opened, high, low, close, time = prices
-    market = (opened, high, low, close, *orders.blocks(high, low), lanes.padded(close), time)
     calendar = (bars.day_end, bars.day_count == n)
     course, returns = np.empty(worth.COURSE), worth.room_of(bars.day_count)[0]
     fills = np.empty((0, measure.FILL_COLUMNS))

@@ -83,6 +83,7 @@ from jobnb.research.targets import Targets as Targets
 from jobnb.research.targets import targets as targets
 
 if TYPE_CHECKING:
+    from jobnb.research.account import Market
     from jobnb.research.bars import Bars, Floats
     from jobnb.research.measure import Whole
     from jobnb.research.strategy import Strategy
@@ -192,13 +193,17 @@ class Evaluator:
         return common(self.options, self.bars)
 
     @cached_property
-    def _prices(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    def _market(self) -> Market:
+        from jobnb.research import orders
+
         bars = self.bars
         # Vendors adjust the four prices one by one: the range of a bar holds its open whatever they say.
         high, low = np.maximum(bars.high, bars.open), np.minimum(bars.low, bars.open)
-        for array in (high, low):
+        made = (high, low, *orders.blocks(high, low))
+        for array in made:
             array.flags.writeable = False
-        return bars.open, high, low, bars.close, bars.days
+        high, low, tops, bottoms = made
+        return bars.open, high, low, bars.close, tops, bottoms, self._ahead, bars.days
 
     def plain(self, strategy: type[Strategy]) -> bool:
         """Say whether the runs of this strategy need nothing but targets; refuse what the conventions cannot do."""
@@ -227,7 +232,7 @@ class Evaluator:
 
             assert said is not None
             capital = self.options.initial_capital
-            asked = step(strategy, bars, self._prices, self._shift, self._order_terms, said, capital, self.most)
+            asked = step(strategy, bars, self._market, self._shift, self._order_terms, said, capital, self.most)
             return Orders(asked, said, said is self._common)
         row = targets(strategy.positions(bars), bars, strategy.name, self.most)
         return row if said is None else Orders(row, said, said is self._common)
@@ -273,9 +278,9 @@ class Evaluator:
         from jobnb.research import orders
 
         bars = self.bars
-        prices = (*self._prices, bars.day_end, bars.day_count)
+        market = (*self._market, bars.day_end, bars.day_count)
         money = (self.options.initial_capital, self._order_terms, bars.calendar.periods_per_year)
-        return orders.evaluate(block, rows, limits, *prices, self._shift, *money, out, self._equity, fills)
+        return orders.evaluate(block, rows, limits, *market, self._shift, *money, out, self._equity, fills)
 
 
 def equity(fills: Floats, close: Floats, capital: float) -> Floats:

@@ -62,9 +62,9 @@ PURSE = 6
 
 @lean
 def turns_of(target: Targets, start: int, stop: int, turns: Whole) -> int:
-    """Write the bars of ``[start, stop)`` whose target differs from the bar before (0 before the first); return how many.
+    """Write the bars of ``[start, stop)`` whose target differs from the bar before, then ``stop``; return how many.
 
-    After them comes ``stop``.
+    Before the first bar the target is 0.
     """
     count = 0
     done = start

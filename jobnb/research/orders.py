@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from jobnb.research.jit import compiled, inlined, lean
 from jobnb.research.kernel import TURNS_ROOM, turns_of
-from jobnb.research.lanes import LANES, extremes, padded
+from jobnb.research.lanes import LANES, extremes
 from jobnb.research.measure import (
     BARS_HELD,
     FEES,
@@ -41,6 +41,9 @@ TERMS = 7
 
 # Bars whose highest and lowest are looked at before each of them.
 BLOCK = 16
+
+# As `kernel.STRETCH`; of each bar more is read here.
+STRETCH = 8192
 
 # How a size is meant.
 FRACTION, IN_UNITS, IN_CASH = range(3)
@@ -499,6 +502,9 @@ def evaluate(
     high: Floats,
     low: Floats,
     close: Floats,
+    tops: Floats,
+    bottoms: Floats,
+    ahead: Floats,
     time: Floats,
     day_end: Whole,
     days: int,
@@ -514,10 +520,10 @@ def evaluate(
 
     Parameters
     ----------
-    targets, rows, close, time, day_end, days, shift, capital, per_year, out
+    targets, rows, time, day_end, days, shift, capital, per_year, out
         See `kernel.evaluate`.
     limits : array (1 or m, LIMITS, 1 or n)
-    opened, high, low, terms
+    opened, high, low, close, tops, bottoms, ahead, terms
         See `walk`.
     equity : array (n + LANES,)
         Gets the equity of the last row, if there is room for its fills.
@@ -532,46 +538,52 @@ def evaluate(
     bars = close.size
     daily = days == bars
     recorded = fills.shape[0] > 0
-    turns = np.empty(bars + TURNS_ROOM, dtype=np.int64)
-    state = np.empty(STATE)
-    ahead = padded(close)
-    tops, bottoms = blocks(high, low)
-    courses, tallies, returns = np.empty((LANES, COURSE)), np.empty((LANES, TALLY)), room_of(days)
-    made = 0
+    # What is borrowed is paid bar by bar, of which the equity is kept for one run only.
+    stretch = bars if recorded or terms[BORROW] > 0.0 else min(bars, STRETCH)
+    turns = np.empty(stretch + 1 + TURNS_ROOM, dtype=np.int64)
+    states, courses, tallies = np.empty((LANES, STATE)), np.empty((LANES, COURSE)), np.empty((LANES, TALLY))
+    returns, made = room_of(days), np.zeros(LANES, dtype=np.int64)
     for first in range(0, rows, LANES):
         many = min(LANES, rows - first)
+        made[:] = 0
         for m in range(many):
-            row = first + m
-            turns_of(targets[row], 0, bars, turns)
-            begin(state, tallies[m], capital)
+            begin(states[m], tallies[m], capital)
             set_out(courses[m], capital)
-            made = walk(
-                targets[row],
-                turns,
-                limits[min(row, limits.shape[0] - 1)],
-                opened,
-                high,
-                low,
-                close,
-                tops,
-                bottoms,
-                ahead,
-                time,
-                day_end,
-                daily,
-                shift,
-                terms,
-                0,
-                bars,
-                state,
-                recorded,
-                equity,
-                courses[m],
-                returns[m],
-                tallies[m],
-                fills,
-                0,
-            )
-            _finish(ahead, time, day_end, daily, state, terms, equity, courses[m], returns[m], tallies[m])
+        for start in range(0, bars, stretch):
+            end = min(start + stretch, bars)
+            for m in range(many):
+                row = first + m
+                # A decision of the last bar of a stretch is filled in the next one.
+                count = turns_of(targets[row], max(start - 1, 0), end if end == bars else end - 1, turns)
+                turns[count] = bars
+                made[m] = walk(
+                    targets[row],
+                    turns,
+                    limits[min(row, limits.shape[0] - 1)],
+                    opened,
+                    high,
+                    low,
+                    close,
+                    tops,
+                    bottoms,
+                    ahead,
+                    time,
+                    day_end,
+                    daily,
+                    shift,
+                    terms,
+                    start,
+                    end,
+                    states[m],
+                    recorded,
+                    equity,
+                    courses[m],
+                    returns[m],
+                    tallies[m],
+                    fills,
+                    made[m],
+                )
+                if end == bars:
+                    _finish(ahead, time, day_end, daily, states[m], terms, equity, courses[m], returns[m], tallies[m])
         settle_all(many, close, capital, days, per_year, courses, returns, tallies, out[first : first + many])
-    return made
+    return int(made[(rows - 1) % LANES])
