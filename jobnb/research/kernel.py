@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobnb.research.daily import returns_between, sum_blocks
-from jobnb.research.jit import compiled, lean
+from jobnb.research.jit import compiled, inlined, lean
 from jobnb.research.lanes import BYTES, LANES, bits_set, differing, lowest_bit, padded
 from jobnb.research.measure import (
     BARS_HELD,
@@ -60,6 +60,20 @@ CASH, UNITS, BASE, PUT_IN, RUINED, MADE = range(6)
 PURSE = 6
 
 
+@inlined
+def _spread(bits: np.uint64, first: int, turns: Whole, count: int) -> int:
+    """Write the places of the bits that are set, the lowest being ``first``, behind ``count`` others; return how many."""
+    found = bits_set(bits)
+    # Four are written whether there are as many or not: what branches is often mispredicted.
+    for j in range(_AT_ONCE):
+        turns[count + j] = first + lowest_bit(bits)
+        bits &= bits - np.uint64(1)
+    for j in range(_AT_ONCE, found):
+        turns[count + j] = first + lowest_bit(bits)
+        bits &= bits - np.uint64(1)
+    return count + found
+
+
 @lean
 def turns_of(target: Targets, start: int, stop: int, turns: Whole) -> int:
     """Write the bars of ``[start, stop)`` whose target differs from the bar before, then ``stop``; return how many.
@@ -73,22 +87,16 @@ def turns_of(target: Targets, start: int, stop: int, turns: Whole) -> int:
         count += target[0] != 0
         done = 1
     if _ORDERED and target.itemsize == 1 and target.size > BYTES:
-        while done < stop:
-            # The last 64 of all overlap those before.
+        while done + BYTES <= stop:
+            count = _spread(differing(target, done), done, turns, count)
+            done += BYTES
+        if done < stop:
+            # What is left of them, read with some of those before where the row ends.
             at = min(done, target.size - BYTES)
             bits = differing(target, at) >> np.uint64(done - at)
-            if at + BYTES > stop:
-                bits &= ~np.uint64(0) >> np.uint64(BYTES - (stop - done))
-            found = bits_set(bits)
-            # Four are written whether there are as many or not: what branches is often mispredicted.
-            for j in range(_AT_ONCE):
-                turns[count + j] = done + lowest_bit(bits)
-                bits &= bits - np.uint64(1)
-            for j in range(_AT_ONCE, found):
-                turns[count + j] = done + lowest_bit(bits)
-                bits &= bits - np.uint64(1)
-            count += found
-            done = at + BYTES
+            bits &= ~np.uint64(0) >> np.uint64(BYTES - (stop - done))
+            count = _spread(bits, done, turns, count)
+            done = stop
     before = target[0] * 0 if done == 0 else target[done - 1]
     # No branch, so none is mispredicted.
     for i in range(done, stop):

@@ -61,4 +61,9 @@ def test_turns_wherever_they_are(size, dtype):
         row = (np.cumsum(steps) % 3 - 1).astype(dtype)
         turns = np.empty(size + TURNS_ROOM, dtype=np.int64)
         count = turns_of(row, 0, size, turns)
-        assert turns[: count + 1].tolist() == [*np.flatnonzero(np.diff(row, prepend=0)), size]
+        every = np.flatnonzero(np.diff(row, prepend=0))
+        assert turns[: count + 1].tolist() == [*every, size]
+        for start, stop in rng.integers(0, size + 1, (20, 2)).tolist():
+            if start <= stop:
+                count = turns_of(row, start, stop, turns)
+                assert turns[: count + 1].tolist() == [*every[(every >= start) & (every < stop)], stop]
