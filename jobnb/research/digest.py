@@ -37,7 +37,7 @@ def digest(work: SweepWork, part: SweepPart) -> summary.Json:
         if work.objective in columns
         else np.full(len(part.values), np.nan)
     )
-    index = part.indices if part.indices is not None else np.arange(part.start, part.start + len(part.values))
+    index = part.index
     shown = [name for name in summary.SHOWN if name in columns] or columns[:4]
     top = [
         {
@@ -46,11 +46,11 @@ def digest(work: SweepWork, part: SweepPart) -> summary.Json:
             "value": float(value[i]),
             "metrics": {name: summary.safe(float(part.values[i, columns.index(name)])) for name in shown},
         }
-        for i in best(value, summary.TOP, maximize=work.maximize)
+        for i in best(value, summary.TOP, maximize=work.maximize, number=index)
     ]
     errors = [
         {"index": int(index[i]), "params": params_json(work.space, part, i), "error": message}
-        for i, message in sorted(part.errors.items())[: summary.ERRORS]
+        for i, message in sorted(part.errors.items(), key=lambda error: int(index[error[0]]))[: summary.ERRORS]
     ]
     return summary.sweep_summary(
         runs=len(part.values),
@@ -142,9 +142,11 @@ def packed(index: npt.NDArray[np.generic], sums: npt.NDArray[np.generic], period
     }
 
 
-def best(value: Floats, count: int, *, maximize: bool) -> list[int]:
-    """Return the places of the ``count`` best finite values, best first, ties by place."""
+def best(value: Floats, count: int, *, maximize: bool, number: Whole | None = None) -> list[int]:
+    """Return the places of the ``count`` best finite values, best first, ties by ``number`` or else by place."""
     finite = np.flatnonzero(np.isfinite(value))
+    if number is not None:
+        finite = finite[np.argsort(number[finite], kind="stable")]
     signed = -value[finite] if maximize else value[finite]
     return [int(i) for i in finite[np.argsort(signed, kind="stable")[:count]]]
 

@@ -120,9 +120,11 @@ def sweep_work(
         check_conventions(cast(type[Strategy], strategy), options)
     parsed = ParameterSpace.parse(strategy, {**{k: [v] for k, v in fixed.items()}, **grid})
     wanted = goals(objective, maximize, foreign=is_foreign(strategy))
+    trials = Search.make(parsed, method, n_trials=n_trials, seed=seed, constraint=constraint)
     work = SweepWork(
         strategy=strategy,
-        trials=Search.make(parsed, method, n_trials=n_trials, seed=seed, constraint=constraint),
+        # A function's indicators are its own, and its random numbers go by the number of the trial.
+        trials=trials if is_foreign(strategy) else trials.near(len(bars)),
         options=options,
         data=DataRef("", bars.meta),
         goals=wanted,

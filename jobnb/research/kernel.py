@@ -62,7 +62,7 @@ PURSE = 6
 
 @inlined
 def _spread(bits: np.uint64, first: int, turns: Whole, count: int) -> int:
-    """Write the places of the bits that are set, the lowest being ``first``, behind ``count`` others; return how many."""
+    """Write the places of the bits that are set, from ``first`` on, behind ``count`` others; return how many."""
     found = bits_set(bits)
     # Four are written whether there are as many or not: what branches is often mispredicted.
     for j in range(_AT_ONCE):
@@ -71,7 +71,7 @@ def _spread(bits: np.uint64, first: int, turns: Whole, count: int) -> int:
     for j in range(_AT_ONCE, found):
         turns[count + j] = first + lowest_bit(bits)
         bits &= bits - np.uint64(1)
-    return count + found
+    return int(count + found)
 
 
 @lean

@@ -128,6 +128,10 @@ class OptimizeResult(Chance):
             errors.update({int(indices[at + i]): message for i, message in part.errors.items()})
             at += len(part.values)
         points = [part.points for part in read if part.points is not None]
+        if not points:
+            # A grid may have been run in another order than that of its combinations.
+            order = np.argsort(indices, kind="stable")
+            values, indices = values[order], indices[order]
         space = ParameterSpace.from_json(meta["space"])
         if not points and meta.get("method", "grid") != "grid":
             points = [np.empty((0, len(space.names)))]
@@ -201,7 +205,10 @@ class OptimizeResult(Chance):
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """Every run: its parameters, all its metrics, and its error if any run failed; in the order of the trials."""
+        """Every run: its parameters, all its metrics, and its error if any run failed; in the order of the trials.
+
+        Those of a grid are ordered as its combinations, the last parameter changing first.
+        """
         import pandas as pd
 
         made: dict[str, object] = {}

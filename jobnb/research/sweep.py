@@ -183,7 +183,8 @@ class SweepWork:
             errors=errors,
             points=None if points is None else points[:done],
         )
-        found = best(values[:, columns.index(self.objective)], 1, maximize=self.maximize)
+        value = values[:, columns.index(self.objective)]
+        found = best(value, 1, maximize=self.maximize, number=part.index)
         again = self._again(start, points)
         part = replace(part, arrays=tracks.arrays(part.index, found[0] if found else None, again))
         carry: bytes | None = None
