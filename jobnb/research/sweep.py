@@ -298,11 +298,11 @@ class Found:
 
     @property
     def best(self) -> int | None:
-        """Number of the best trial, of equal ones the first; None if none has a finite objective."""
+        """Number of the best trial, of equal ones the first combination; None if none has a finite objective."""
         goal = self.goals[0]
         if goal.name not in self.columns:
             return None
-        found = best(self.column(goal.name), 1, maximize=goal.maximize)
+        found = best(self.column(goal.name), 1, maximize=goal.maximize, number=self.trials.numbers)
         return found[0] if found else None
 
     def params(self, i: int) -> dict[str, object]:

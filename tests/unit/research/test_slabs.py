@@ -8,7 +8,9 @@ import weakref
 import numpy as np
 import pytest
 
+from jobnb.research.bars import Bars
 from jobnb.research.memo import Memo
+from jobnb.research.sample import gbm
 from jobnb.research.slabs import BLOCK_BYTES, LEAST_BYTES, MOST_BYTES, Slabs
 
 SIZE = 100_000
@@ -34,6 +36,30 @@ def test_they_lie_in_few_blocks():
     blocks = {id(array.base) for array in kept}
     assert len(blocks) == 2
     assert all(array.base.nbytes <= BLOCK_BYTES for array in kept)
+
+
+def test_what_is_written_where_it_is_kept_is_not_copied():
+    slabs = Slabs()
+    first, second = slabs.room(SIZE), slabs.room(SIZE)
+    first[:], second[:] = 1.0, 2.0
+    assert slabs.keep(first) is first
+    assert first.base is second.base
+    assert not np.shares_memory(first, second)
+    assert first[-1] == 1.0
+    few = slabs.room(LEAST_BYTES // 8 - 1)
+    assert few.base is None
+    assert slabs.keep(few) is few
+
+
+def test_averages_are_written_where_they_are_kept():
+    bars = Bars.from_frame(gbm(SIZE, "min"))
+    made = [bars.sma(5), bars.ema(5), bars.sma(SIZE + 1)]
+    assert len({id(array.base) for array in made}) == 1
+    assert made[0].base is not None
+    for array, expected in zip(made, (bars.close[:5].mean(), np.nan, np.nan), strict=True):
+        np.testing.assert_allclose(array[4 if array is made[0] else 3], expected)
+        assert not array.flags.writeable
+    np.testing.assert_array_equal(np.isnan(made[2]), True)
 
 
 @pytest.mark.parametrize(
