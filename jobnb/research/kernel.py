@@ -163,7 +163,7 @@ def _walk(
 
     at = start  # everything before this bar is done
     last_turn = turns_of(target, max(start - shift, 0), stop - shift, turns)
-    turn = last_turn if ruined else 0
+    turn = 0
     while at < stop:
         # The next decision that differs from the one before is filled `shift` bars later.
         until = turns[turn] + shift

@@ -132,6 +132,7 @@ class OptimizeResult(Chance):
             # A grid may have been run in another order than that of its combinations.
             order = np.argsort(indices, kind="stable")
             values, indices = values[order], indices[order]
+            errors = dict(sorted(errors.items()))
         space = ParameterSpace.from_json(meta["space"])
         if not points and meta.get("method", "grid") != "grid":
             points = [np.empty((0, len(space.names)))]

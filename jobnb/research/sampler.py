@@ -51,7 +51,7 @@ METHODS: Final = ("grid", "random", "tpe")
 TRIALS: Final = 100
 #: A space of at most so many combinations is listed, to sample it; a larger one is drawn from.
 LISTED: Final = 20_000
-#: And of at most so many, when drawing finds hardly any that is new and allowed.
+#: And of at most so many, when drawing finds hardly any that is new and allowed, or to put a grid in another order.
 LISTABLE: Final = 2_000_000
 #: Draws in vain, beside one for each that is found, after which drawing has no end.
 VAIN: Final = 100_000

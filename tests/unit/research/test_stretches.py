@@ -60,9 +60,9 @@ def test_many_together_give_what_each_gives_in_one_go(bars, kind, conventions, s
         evaluator.rows(block, len(some), out)
         np.testing.assert_array_equal(out, alone)
         for row, values in zip(some, alone, strict=True):
-            np.testing.assert_array_equal(evaluator.one(row).values, values)
-            same, other = evaluator.one(row), evaluator.one(Orders(row, limits))
-            np.testing.assert_array_equal(same.fills, other.fills)
+            ran = evaluator.one(row)
+            np.testing.assert_array_equal(ran.values, values)
+            np.testing.assert_array_equal(ran.fills, evaluator.one(Orders(row, limits)).fills)
 
 
 def test_what_is_borrowed_is_paid_in_each_of_many_runs(bars):
