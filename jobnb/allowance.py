@@ -30,6 +30,9 @@ class Allowance:
         #: The end if it is put off.
         self._last = math.inf if budget is None else now + 2 * budget
         self._look = math.inf if budget is None else LOOK_SECONDS
+        self._half = math.inf if budget is None else now + budget / 2
+        #: When the half of the budget that is being used began, and how many items were done by then.
+        self._since = now, 0
         self.due = min(self._ends, now + self._look)
 
     def used(self, done: int = 0, left: int = 0) -> bool:
@@ -44,9 +47,16 @@ class Allowance:
         now = time.monotonic()
         if now < self.due:
             return False
-        if done and now >= self._ends and now + left * (now - self._began) / done <= self._last:
+        if now >= self._half:
+            self._since, self._half = (now, done), math.inf
+        if done and now >= self._ends and now + left * self._pace(now, done) <= self._last:
             self._ends = self._last
         self.due = min(self._ends, now + self._look)
         from jobnb.worker import context
 
         return now >= self._ends or context.enough()
+
+    def _pace(self, now: float, done: int) -> float:
+        """Return seconds per item: of the second half, if there are any; those of the first one pay for the start."""
+        since, before = self._since
+        return (now - since) / (done - before) if done > before else (now - self._began) / done

@@ -44,6 +44,22 @@ def has_place(ledger: Ledger, books: Collection[Ledger], slots: int, now: float)
     return ledger.short and all(each.short for each in busy) and not _late(busy, now)
 
 
+def behind(books: Collection[Ledger], now: float) -> str:
+    """Return the address of the worker at which a place is free first; "" where that is not known.
+
+    Of those of one place each, at which nothing waits.
+    """
+    waiting = {out.behind for each in books for out in each.running.values() if not out.began}
+    left = [
+        (out.seconds_left(each.pace, now), out.worker)
+        for each in books
+        if each.pace is not None
+        for out in each.running.values()
+        if out.began and out.worker and out.worker not in waiting
+    ]
+    return min(left)[1] if left else ""
+
+
 def overtaking(books: Collection[Ledger], window: int, slots: int, now: float) -> int:
     """Return how many jobs may begin before what others have sent ahead, as soon as a place is free or made free.
 

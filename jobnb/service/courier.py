@@ -105,6 +105,8 @@ class Errand:
     short: bool = False
     #: All places were taken when it was handed out: it waits, and be it at a worker, behind another.
     ahead: bool = False
+    #: The address of the worker at which it had better wait; "" where that does not matter.
+    behind: str = ""
 
     @property
     def rank(self) -> int:
@@ -159,13 +161,13 @@ class Courier:
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others go
                 self._unsent(errand, error)
         # What needs nothing that is on the cluster already goes in one message: one each costs as much as a small job.
-        for (together, rank, short), group in itertools.groupby(
-            packed, key=lambda each: (_alone(each), each[0].rank, each[0].short)
+        for (together, *how), group in itertools.groupby(
+            packed, key=lambda each: (_alone(each), each[0].rank, each[0].short, each[0].behind)
         ):
             sent = list(group)
             for some in [sent] if together else [[each] for each in sent]:
                 try:
-                    futures = self._submit(some, rank, short)
+                    futures = self._submit(some, *how)
                 except Exception as error:  # noqa: BLE001 - Dask raises many kinds when a scheduler or worker goes away
                     for errand, *_ in some:
                         self._unsent(errand, error)
@@ -176,13 +178,17 @@ class Courier:
                     self._follow(future, errand.job.id, errand.task, errand.attempt, errand.span[0])
         self._publish()
 
-    def _submit(self, some: Sequence[tuple[Errand, bytes, Any, list[Any]]], rank: int, short: bool) -> list[Any]:
+    def _submit(
+        self, some: Sequence[tuple[Errand, bytes, Any, list[Any]]], rank: int, short: bool, behind: str
+    ) -> list[Any]:
         errands, requests, payloads, data = zip(*some, strict=True)
         keys = [_key(errand.job.id, errand.task, errand.attempt) for errand in errands]
         settings: dict[str, Any] = {"pure": False, "retries": 0, "priority": rank}
         if short and self.cluster.workers:
             # What is said to go to some workers, be it all of them, the scheduler does not keep in its own line.
             settings |= {"workers": list(self.cluster.workers), "allow_other_workers": True}
+        elif behind:
+            settings |= {"workers": [behind], "allow_other_workers": True}
         if len(some) == 1:
             client = self.cluster.client
             return [client.submit(run_task, requests[0], payloads[0], *data[0], key=keys[0], **settings)]

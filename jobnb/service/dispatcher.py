@@ -363,7 +363,10 @@ class Dispatcher:
             if handed is None:
                 break
             task, span, budget = handed
-            ledger.running[task].ahead, ledger.running[task].overtakes = out >= self._slots, overtakes
+            sent = ledger.running[task]
+            sent.ahead, sent.overtakes = out >= self._slots, overtakes
+            if sent.ahead and not ledger.single:
+                sent.behind = ahead.behind(books, now)
             chosen.append((ledger, task, span, budget))
             free, out = free - 1, out + 1
             overtaking -= overtakes
@@ -392,6 +395,7 @@ class Dispatcher:
             overtakes=out.overtakes,
             short=short,
             ahead=out.ahead,
+            behind=out.behind,
         )
 
     def _recall(self, now: float) -> None:

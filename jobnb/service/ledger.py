@@ -23,6 +23,8 @@ from jobnb.store.tasks import TaskRow
 DEATHS = frozenset({"CHILD_CRASHED", "MEMORY_ERROR"})
 #: Losses of which no item can be the reason: the service ended, the scheduler went away.
 BLAMELESS = frozenset({"SERVICE_LOST", "CLUSTER_LOST"})
+#: What a task says of itself comes five times a second at most; so many of these tell its pace.
+REPORTS_KEPT = 8
 
 
 @dataclass(kw_only=True)
@@ -51,8 +53,10 @@ class Running:
     worker: str = ""
     #: Monotonic time at which it was told to end before its next item.
     told_at: float | None = None
-    #: When it first said how many items it had done, and when last: monotonic time, items.
-    reports: tuple[tuple[float, int], tuple[float, int]] | None = None
+    #: When it said how many items it had done, the last times: monotonic time, items.
+    reports: tuple[tuple[float, int], ...] = ()
+    #: The address of the worker at which it waits behind another; "" where that is left to the cluster.
+    behind: str = ""
 
     @property
     def began(self) -> bool:
@@ -69,12 +73,16 @@ class Running:
         now : float
             Monotonic time.
         """
-        since, done = self.began_at or now, 0
-        if self.reports is not None:
-            (first, some), (since, done) = self.reports
-            if done > some:
-                pace = (since - first) / (done - some)
-        return (self.stop - self.start - done) * pace - (now - since)
+        since, done = self.reports[-1] if self.reports else (self.began_at or now, 0)
+        return (self.stop - self.start - done) * (self.pace or pace) - (now - since)
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds per item, by the later ones of its reports: the first items pay for the start of its process."""
+        if len(self.reports) < 2:
+            return None
+        (first, some), (last, done) = self.reports[(len(self.reports) - 1) // 2], self.reports[-1]
+        return (last - first) / (done - some)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,13 +280,12 @@ class Ledger:
         if not out.began:
             out.began_at = self.heard_at
         out.worker = out.worker or worker
-        if 0 < out.done < done or (done and out.reports is None):
-            latest = self.heard_at, done
-            out.reports = (out.reports[0] if out.reports else latest), latest
+        if done > out.done:
+            out.reports = *out.reports[1 - REPORTS_KEPT :], (self.heard_at, done)
         out.done = max(out.done, min(done, out.stop - out.start))
         if self.guessed and out.done and not self.single:
             # Others need not wait for its end to know whether it is long. What it says first counts its start most.
-            self.pace = (self.heard_at - out.since) / out.done
+            self.pace = out.pace or (self.heard_at - out.since) / out.done
         if progress is not None:
             self.progress = progress
         self.dirty = True
@@ -294,7 +301,11 @@ class Ledger:
         self._clear_losses((out.start, stop))
         self.pending = put_back(self.pending, (stop, out.stop))
         better = self.guessed or (self.rough and not out.probe)
-        self.pace = plans.blend(None if better else self.pace, seconds, stop - out.start)
+        items = stop - out.start
+        if plans.is_sweep(self.job.plan) and out.pace is not None:
+            # What a process computes once it has for the next tasks.
+            seconds = min(seconds, items * out.pace)
+        self.pace = plans.blend(None if better else self.pace, seconds, items)
         self.guessed, self.rough = False, self.rough and out.probe
         self.summary = plans.fold_summary(self.job.plan, self.summary, summary)
         self.dirty = True

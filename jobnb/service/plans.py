@@ -42,6 +42,11 @@ class Cut:
     budget: float | None
 
 
+def is_sweep(plan: Mapping[str, Any]) -> bool:
+    """Tell whether the items are the many small runs of a sweep, none of which waits for another."""
+    return plan.get("type") in ("grid", "random")
+
+
 def cut(
     plan: Mapping[str, Any], *, left: int, slots: int, pace: float | None, undone: int = 0, row: int | None = None
 ) -> Cut:
@@ -66,7 +71,7 @@ def cut(
         return Cut(items=1, budget=None)
     row = left if row is None else row
     share = -(-(left + undone) // max(1, slots))
-    sweep = plan.get("type") in ("grid", "random")
+    sweep = is_sweep(plan)
     seconds = SWEEP_SECONDS if sweep else TASK_SECONDS
     if pace is None:
         return Cut(items=min(share, row), budget=seconds)

@@ -57,6 +57,21 @@ def test_what_is_nearly_done_is_done(clock: list[float], wanted: list[bool]) -> 
     assert allowance.used(50, 50)
 
 
+def test_a_slow_start_says_nothing_of_what_is_left(clock: list[float]) -> None:
+    allowance = Allowance(1.0)
+    clock[0] += 0.5
+    assert not allowance.used(10, 140)
+    clock[0] += 0.5
+    # 50 in the second half, so 95 take 0.95 s; by all that was done so far they would take 1.6 s.
+    assert not allowance.used(60, 95)
+    clock[0] += 0.95
+    assert not allowance.used(155, 0)
+    # An item that takes longer than the half of it: there is nothing but the whole to tell by.
+    allowance = Allowance(1.0)
+    clock[0] += 1.0
+    assert not allowance.used(1, 1)
+
+
 def test_the_place_is_wanted_and_that_is_seen_soon(clock: list[float], wanted: list[bool]) -> None:
     allowance = Allowance(60.0)
     wanted[0] = True

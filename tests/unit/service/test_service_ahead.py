@@ -95,3 +95,24 @@ def test_short_calls_go_out_several_at_a_time(paces: list[float | None], window:
 
 def test_tasks_of_a_sweep_go_out_by_the_usual_window() -> None:
     assert ahead.depth([books("grid", pace=0.001)], 2) == 2
+
+
+def test_who_waits_waits_where_a_place_is_free_first() -> None:
+    sweep, other = books("grid"), books("grid")
+    for ledger, age in ((sweep, 0.2), (sweep, 0.5), (other, 0.4)):
+        task = out(ledger, 1, began=age)
+        ledger.running[task].stop += 99  # of 1 s
+        ledger.running[task].worker = f"tcp://{age}"
+    assert ahead.behind([sweep, other], NOW) == "tcp://0.5"
+    waits = out(other, 0.1, ahead=True)
+    other.running[waits].behind = "tcp://0.5"
+    assert ahead.behind([sweep, other], NOW) == "tcp://0.4"
+    # It has begun: so the next one may wait behind it.
+    other.running[waits].began_at = NOW
+    assert ahead.behind([sweep, other], NOW) == "tcp://0.5"
+
+
+def test_nobody_knows_where_that_is_before_anything_has_begun() -> None:
+    sweep = books("grid")
+    out(sweep, 1)
+    assert ahead.behind([sweep], NOW) == ""

@@ -317,12 +317,28 @@ def test_what_tasks_say_of_themselves_is_only_a_guess() -> None:
     assert ledger.pace == pytest.approx(0.01)
     now = 0.4
     ledger.heard(first[0], done=200, progress=None)
-    assert ledger.pace == pytest.approx(0.002)
+    assert ledger.pace == pytest.approx(0.2 / 180)
     ledger.completed(first[0], stop=first[1][0] + 800, failed=0, seconds=0.8, summary=None)
     assert ledger.pace == pytest.approx(0.001)
     now = 0.5
     ledger.heard(second[0], done=10, progress=None)
     assert ledger.pace == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(("kind", "pace"), [("grid", 0.001), ("map", 0.0014)])
+def test_the_start_of_a_process_is_no_pace_of_a_sweep(kind: str, pace: float) -> None:
+    now = 0.0
+    ledger = Ledger.of(job(10_000, kind), [])
+    ledger.monotonic = lambda: now
+    handed = ledger.hand_out(1)
+    assert handed is not None
+    # 0.4 s of start, then a thousand a second.
+    for now, done in ((0.2, 20), (0.4, 40), (0.6, 200), (0.8, 400), (1.0, 600)):
+        ledger.heard(handed[0], done=done, progress=None)
+    assert ledger.running[handed[0]].pace == pytest.approx(0.001)
+    assert ledger.running[handed[0]].seconds_left(1.0, 1.1) == pytest.approx(0.001 * (handed[1][1] - 600) - 0.1)
+    ledger.completed(handed[0], stop=1000, failed=0, seconds=1.4, summary=None)
+    assert ledger.pace == pytest.approx(pace)
 
 
 def test_a_free_place_gets_what_makes_all_places_end_together() -> None:
