@@ -386,21 +386,22 @@ class _Clock:
     """When to stop and when to report."""
 
     def __init__(self, budget: float | None, report: Report, count: int) -> None:
-        self._allowance = Allowance(budget)
-        self._count = count
+        self._allowance = Allowance(budget, count)
         self._report = report
         self._next = time.monotonic() + REPORT_SECONDS
         self._due = min(self._next, self._allowance.due)
 
     def tick(self, done: int) -> bool:
         """Report now and then; say whether the time is used up."""
+        if done >= self._allowance.most:
+            return True
         now = time.monotonic()
         if now < self._due:
             return False
         if now >= self._next:
             self._next = now + REPORT_SECONDS
             self._report(done)
-        used = self._allowance.used(done, self._count - done)
+        used = self._allowance.used(done)
         self._due = min(self._next, self._allowance.due)
         return used
 

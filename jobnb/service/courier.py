@@ -80,6 +80,8 @@ class Said:
     task: int
     worker: str = ""
     done: int = 0
+    #: After how many items it is going to end, if not after all.
+    most: int | None = None
     progress: tuple[float, float | None, str] | None = None
     log: tuple[tuple[int, int, str, str], ...] = ()
 
@@ -251,9 +253,9 @@ class Courier:
         self._stopping.add(key)
         future.cancel(reason="user", msg="cancelled", force=True)
 
-    def enough(self, job: str, task: int, attempt: int, worker: str) -> None:
-        """Have a task end before its next item, soon; nobody waits for it, and it may be over before it hears it."""
-        run_on(self.cluster.client, worker, host.enough, _key(job, task, attempt))
+    def enough(self, job: str, task: int, attempt: int, worker: str, most: int) -> None:
+        """Have a task end after so many items, or before its next one; it may be over before it hears it."""
+        run_on(self.cluster.client, worker, host.enough, _key(job, task, attempt), most)
 
     def cancel_all(self) -> None:
         """Have every task stopped; nobody waits for them."""
@@ -464,6 +466,7 @@ class Courier:
                 task=task,
                 worker=str(said.get("worker") or ""),
                 done=int(said.get("done") or 0),
+                most=None if said.get("most") is None else int(said["most"]),
                 progress=tuple(progress) if progress else None,
                 log=tuple(tuple(line) for line in said.get("log") or ()),
             )

@@ -405,14 +405,17 @@ class Dispatcher:
             self._courier.cancel(ledger.job.id, task)
 
     def _ask_for_places(self, now: float) -> None:
-        """Have tasks end before their next item where others wait for their places, or could share what is left."""
+        """Have tasks end before their next item where others wait for their places, or share what is left of them."""
         leaving = self._leave_at is not None
         # Where nothing is sent ahead, a job waits in the queue.
         queued = self._intake.first() if self.cluster.window == 1 and self._ledgers and not leaving else None
-        for ledger, task in enough.told(self._ledgers.values(), self._slots, now, leaving=leaving, queued=queued):
+        for ledger, task, most in enough.told(self._ledgers.values(), self._slots, now, leaving=leaving, queued=queued):
             out = ledger.running[task]
-            out.told_at = ledger.gave_at = now
-            self._courier.enough(ledger.job.id, task, out.attempt, out.worker)
+            if most:
+                out.asked_at = now
+            else:
+                out.told_at = ledger.gave_at = now
+            self._courier.enough(ledger.job.id, task, out.attempt, out.worker, most)
 
     def _choose(self) -> Ledger | None:
         held = self._intake.capped(self._ledgers.values())

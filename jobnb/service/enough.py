@@ -1,8 +1,8 @@
-"""Which tasks are to end before their next item, because their places are wanted. Pure.
+"""Which tasks are not to do all of their items, because their places are wanted, or idle ones can help. Pure.
 
 A task of many items is long, because each costs a way there and back. That it keeps nobody waiting is decided here: it
 is told that it has done enough when its job ends with what it has, when another job has no place, and when places are
-idle and what is left of it can be shared.
+idle and what is left of it can be shared. Of a sweep, one that is to share goes on with its own part of it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from jobnb.job import JobRecord
+from jobnb.service import plans
 from jobnb.service.ledger import Ledger, Running
 from jobnb.service.plans import SLICE_SECONDS
 
@@ -23,8 +24,15 @@ TURN_SECONDS = 2.0
 SOON_SECONDS = 0.06
 #: Less than this is done sooner than shared. What a task says of itself is up to a tenth of a second old.
 SHARED_SECONDS = 0.2
+#: The same of a sweep, whose tasks need not end to share, but have to be asked: a way there and back before the place
+#: is free, and what is shared comes there in time.
+ASK_SECONDS = 0.1
+LEAST_SHARED_SECONDS = 0.12
+#: Between the last item of a task and the first one of the next at the same place.
+BEGIN_SECONDS = 0.02
 
-Told = tuple[Ledger, int]
+#: A task, and how many of its items it is to do: 0 for none after those that it has done.
+Told = tuple[Ledger, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +74,7 @@ def told(
         A job that will be taken up when a place is free.
     """
     over = [
-        (ledger, task)
+        (ledger, task, 0)
         for ledger in books
         if leaving or ledger.early
         for task, out in ledger.running.items()
@@ -97,11 +105,11 @@ def _for_those_that_wait(books: Collection[Ledger], slots: int, now: float, queu
             (each.job.priority.rank, -sum(out.began for out in each.running.values()), out.began_at or now, each, task)
             for each in books
             for task, out in each.running.items()
-            if _can_end(out) and (each, task) not in found and now - (out.began_at or now) >= claim.after(each, now)
+            if _can_end(out) and (each, task, 0) not in found and now - (out.began_at or now) >= claim.after(each, now)
         ]
         if giving:
             *_, ledger, task = min(giving, key=lambda each: each[:3])
-            found.append((ledger, task))
+            found.append((ledger, task, 0))
     return found
 
 
@@ -129,7 +137,30 @@ def _for_idle_places(books: Collection[Ledger], slots: int, now: float) -> list[
         for task, each in ledger.running.items()
         if _can_end(each)
     ]
-    idle = slots - len(out) - sum(each.told_at is not None for each in out)
-    idle += sum(seconds <= SOON_SECONDS for seconds, *_ in left)
-    worth = sorted((each for each in left if each[0] > SHARED_SECONDS), key=lambda each: -each[0])
-    return [(ledger, task) for _, ledger, task in worth[: max(idle, 0)]]
+    # When places are free: those that are idle, then those that soon are. Some are spoken for.
+    free = [0.0] * (slots - len(out)) + sorted(max(0.0, seconds) for seconds, *_ in left if seconds <= ASK_SECONDS)
+    taken = max(0, len(out) - slots) + sum(each.told_at is not None or each.asked_at is not None for each in out)
+    found: list[Told] = []
+    for seconds, ledger, task in sorted(left, key=lambda each: -each[0]):
+        if taken >= len(free):
+            break
+        most = _share(ledger, task, seconds, free[taken])
+        if most is not None:
+            found.append((ledger, task, most))
+            taken += 1
+    return found
+
+
+def _share(ledger: Ledger, task: int, seconds: float, free: float) -> int | None:
+    """Return how many items a task keeps that has so many seconds left, if a place that is free then does the others.
+
+    0 where it has to end for that, None if it does not pay.
+    """
+    out = ledger.running[task]
+    if not plans.is_sweep(ledger.job.plan):
+        return 0 if seconds > SHARED_SECONDS and free <= SOON_SECONDS else None
+    given = (seconds - free - BEGIN_SECONDS) / 2
+    pace = out.pace or ledger.pace
+    if out.asked_at is not None or not pace or seconds - free < LEAST_SHARED_SECONDS:
+        return None
+    return max(1, out.stop - out.start - math.ceil(given / pace))

@@ -53,6 +53,8 @@ class Running:
     worker: str = ""
     #: Monotonic time at which it was told to end before its next item.
     told_at: float | None = None
+    #: Monotonic time at which it was asked to leave its last items to others, for as long as it has not said which.
+    asked_at: float | None = None
     #: When it said how many items it had done, the last times: monotonic time, items.
     reports: tuple[tuple[float, int], ...] = ()
     #: The address of the worker at which it waits behind another; "" where that is left to the cluster.
@@ -288,6 +290,18 @@ class Ledger:
             self.pace = out.pace or (self.heard_at - out.since) / out.done
         if progress is not None:
             self.progress = progress
+        self.dirty = True
+
+    def kept(self, task: int, most: int | None) -> int | None:
+        """Return the item before which a task is going to end, as it says now; None if that is nothing new."""
+        out = self.running.get(task)
+        return out.start + most if out is not None and most and out.start + most < out.stop else None
+
+    def shortened(self, task: int, stop: int) -> None:
+        """Note that a task leaves the items from ``stop`` on to others: they are handed out now."""
+        out = self.running[task]
+        self.pending = put_back(self.pending, (stop, out.stop))
+        out.stop, out.asked_at = stop, None
         self.dirty = True
 
     def completed(

@@ -117,11 +117,15 @@ class Recorder:
         return ledger is not None and key[1] in ledger.running
 
     def _meant(self, message: Ended | Lost) -> Ended | Lost:
-        """Return a loss for a task that was stopped although nobody had asked for it: only the store's word counts."""
+        """Return a loss for a task that did what nobody had asked for: only the store's word counts."""
         job, task = message.key
-        wanted = self.ledgers[job].running[task].stopping_since is None
-        if isinstance(message, Ended) and message.outcome.state == "cancelled" and wanted:
+        out = self.ledgers[job].running[task]
+        if isinstance(message, Ended) and message.outcome.state == "cancelled" and out.stopping_since is None:
             return Lost(job=job, task=task, why="its worker stopped it, which nobody had asked for")
+        if isinstance(message, Ended) and message.outcome.stop > out.stop:
+            # Dask ran it again, for another worker that left, and that one knew nothing of what was agreed.
+            why = "it did items that it had left to others"
+            return Lost(job=job, task=task, why=why, code="CLUSTER_LOST")
         return message
 
     def _hear(self, message: Said) -> None:
@@ -129,6 +133,12 @@ class Recorder:
         if ledger is None:
             return
         ledger.heard(message.task, done=message.done, progress=_progress(message.progress), worker=message.worker)
+        stop = ledger.kept(message.task, message.most)
+        if stop is not None:
+            # Before anybody else is given them: what is written down is what a later service goes by.
+            with self.store.tasks.fenced(self.keeper.lease, "normal"):
+                self.store.tasks.shorten(message.job, message.task, stop)
+            ledger.shortened(message.task, stop)
         if len(self._log) < LINES_HELD:
             self._log += _log_entries(message.job, message.task, message.log)
 

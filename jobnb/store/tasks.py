@@ -182,6 +182,12 @@ class Tasks:
         )
         self._db.rows("UPDATE jobs SET running = running + 1 WHERE id = ?", (job_id,))
 
+    def shorten(self, job_id: str, task: int, stop: int) -> None:
+        """Write down that a running task leaves the items from ``stop`` on to others; call inside `fenced`."""
+        self._db.rows(
+            "UPDATE tasks SET stop = ? WHERE job = ? AND task = ? AND state = 'running'", (stop, job_id, task)
+        )
+
     def take_over(self, job_id: str, task: int, epoch: int) -> None:
         """Write down that a running task is followed by the service of a later epoch; call inside `fenced`."""
         self._db.rows(

@@ -152,7 +152,7 @@ class ChildChannel:
         self._reading = threading.Lock()
         self._answers: dict[str, Message] = {}
         self._questions = 0
-        self._enough = False
+        self._enough: int | None = None
 
     def send(self, message: Message) -> None:
         """Send a message."""
@@ -199,9 +199,9 @@ class ChildChannel:
                 if not there:
                     raise EOFError("the supervisor has hung up")
 
-    def enough(self) -> bool:
-        """Tell whether the task is to end before its next item; never waits."""
-        if not self._enough and self._reading.acquire(blocking=False):
+    def enough(self) -> int | None:
+        """Return how many of its items the task is to do, 0 for no more than it has; None for all. Never waits."""
+        if self._enough != 0 and self._reading.acquire(blocking=False):
             try:
                 if select.select([self._sock], [], [], 0)[0]:
                     with _masked():
@@ -222,10 +222,10 @@ class ChildChannel:
             if kind == "answer":
                 self._answers[str(message["id"])] = message
             elif kind == "enough":
-                self._enough = True
+                self._enough = int(message["most"])
             else:
                 # What was said to a task that was over by then is not said to the next one.
-                self._enough = False
+                self._enough = None
                 self._ready.append(message)
         return bool(data)
 
@@ -259,6 +259,8 @@ class Wake:
         self._lock = threading.Lock()
         self._closed = False
         self.reasons: set[str] = set()
+        #: With the reason "enough": of how many items, see `ChildChannel.enough`.
+        self.most: int | None = None
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable."""

@@ -56,12 +56,18 @@ class Meter:
         self._not_before = 0.0
         self._dirty = False
         self.done = 0
+        self.most: int | None = None
         self.progress: tuple[float, float | None, str] | None = None
 
     def report(self, done: int) -> None:
         """Note how many items of the span are done."""
         self.done = done
         self._changed(False)
+
+    def keep(self, most: int) -> None:
+        """Say at once after how many items the task is going to end: the others are somebody else's."""
+        self.most, self._dirty = most, True
+        self.flush()
 
     def set(self, current: float, total: float | None, message: str) -> None:
         """Note what the user's code reports."""
@@ -90,7 +96,7 @@ class Meter:
         with self._lock:
             if self._dirty and not self._closed:
                 self._dirty = False
-                self._send({"k": "progress", "done": self.done, "p": self.plain()})
+                self._send({"k": "progress", "done": self.done, "p": self.plain(), "most": self.most})
 
     def _arm(self) -> None:
         with self._lock:
@@ -182,7 +188,7 @@ class JobContext:
         send: Send,
         cluster: Mapping[str, object] | None = None,
         *,
-        enough: Callable[[], bool] = lambda: False,
+        enough: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.id = str(about["job"])
         self.name = str(about["name"])
@@ -302,12 +308,20 @@ def carried() -> tuple[bytes, ...]:
     return () if _current is None else _current._carried
 
 
-def enough() -> bool:
-    """Tell whether the running task is to end before its next item, because its place is wanted; False outside a job.
+def enough() -> int | None:
+    """Return how many of its items the running task is to do at most: its place is wanted, or others can help it.
 
-    Never waits. It costs a call of the system: look some times a second, not at each item.
+    0 or any number that it has reached is to end before its next item; None is to do all, as outside a job. A task that
+    will go on for some items says so by `keep`. Never waits. It costs a call of the system: look some times a second,
+    not at each item.
     """
-    return _current is not None and _current._enough()
+    return None if _current is None else _current._enough()
+
+
+def keep(most: int) -> None:
+    """Say that the running task ends after so many of its items; those after them go to another one at once."""
+    if _current is not None:
+        _current._meter.keep(most)
 
 
 def client() -> JobClient:

@@ -78,21 +78,25 @@ class Host:
         if wake is not None:
             wake.set(reason)
 
-    def tell_key(self, key: str, reason: str) -> None:
-        """Wake the supervisor of a task whose worker is one of this process."""
+    def enough(self, key: str, most: int) -> None:
+        """Wake the supervisor of a task whose worker is one of this process: it need not do all of its items."""
         with self._lock:
             wakes = [wake for (_, watched), wake in self._watching.items() if watched == key]
         for wake in wakes:
-            wake.set(reason)
+            wake.most = most
+            wake.set("enough")
 
 
 _hosts: dict[int, Host] = {}
 _hosts_lock = threading.Lock()
 
 
-def enough(key: str) -> None:
-    """Have a task end before its next item; the service has Dask run this in the worker's process, on its loop."""
-    host().tell_key(key, "enough")
+def enough(key: str, most: int = 0) -> None:
+    """Have a task end after so many of its items; with 0, or if it has done them, before its next one.
+
+    The service has Dask run this in the worker's process, on its loop.
+    """
+    host().enough(key, most)
 
 
 def host() -> Host:

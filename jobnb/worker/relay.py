@@ -46,11 +46,14 @@ class Relay:
         self._seq = 0
         self._sent_line = 0
         self._sent: tuple[ProgressValue | None, int] = (None, 0)
+        self._sent_most: int | None = None
         self._next_at = 0.0
         self._start_at: float | None = None
         self.pid = 0
         self.progress: ProgressValue | None = None
         self.done = 0
+        #: After how many items the task is going to end, if not after all.
+        self.most: int | None = None
 
     @property
     def _dirty(self) -> bool:
@@ -60,6 +63,9 @@ class Relay:
         """Return the monotonic time at which `tick` has something to send, or None."""
         if self._send is None:
             return None
+        if self.most != self._sent_most:
+            # Somebody waits for the others.
+            return 0.0
         if self._start_at is not None:
             return self._start_at
         return self._next_at if self._dirty else None
@@ -84,7 +90,7 @@ class Relay:
         # The outcome has them all.
         lines = self._ring.since(self._sent_line, MAX_LINES_PER_EVENT) if outcome is None else ()
         self._sent_line = self._ring.count
-        self._sent = (self.progress, self.done)
+        self._sent, self._sent_most = (self.progress, self.done), self.most
         self._send(
             {
                 **self._about,
@@ -94,6 +100,7 @@ class Relay:
                 "pid": self.pid,
                 "progress": None if self.progress is None else list(self.progress),
                 "done": self.done,
+                "most": self.most,
                 "log": [list(line) for line in lines],
                 "state": state,
                 "outcome": outcome,

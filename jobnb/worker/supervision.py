@@ -94,8 +94,8 @@ class Supervision:
         self._kill_at: float | None = None
         self._give_up_at: float | None = None
         self._begun = False
-        #: Nor is it said where all of the span is wanted.
-        self._told_enough = request.budget is None
+        #: How many items the child was last told to do at most.
+        self._told_most: int | None = None
         self._next_look = 0.0
         self._next_ask = 0.0
         self._held = 0
@@ -239,6 +239,7 @@ class Supervision:
                 self._begin(child)
         elif kind == "progress":
             self._relay.done = message["done"]
+            self._relay.most = message["most"]
             self._take_progress(message["p"])
         elif kind == "log":
             for line in str(message["text"]).splitlines() or [""]:
@@ -288,9 +289,12 @@ class Supervision:
         if self._kill_at is not None and now >= self._kill_at:
             self._kill(child)
         # To a child that has not begun it would go before its task, and not be heard.
-        if "enough" in self._wake.reasons and self._begun and not self._told_enough and not child.channel.closed:
-            self._told_enough = True
-            child.channel.send({"k": "enough"})
+        most = self._wake.most
+        if most is not None and most != self._told_most and self._begun and not child.channel.closed:
+            self._told_most = most
+            # Nor is it said where all of the span is wanted.
+            if self._request.budget is not None:
+                child.channel.send({"k": "enough", "most": most})
         for number, answer in self._questions.tick(now):
             if not child.channel.closed:
                 child.channel.send({"k": "answer", "id": number, "a": answer})

@@ -94,6 +94,30 @@ def score(data: pd.DataFrame, n: int) -> dict[str, float]:
     return {"score": float(n)}
 
 
+def uneven(data: pd.DataFrame, n: int) -> dict[str, float]:
+    time.sleep(0.02 if n < 150 else 0.0)
+    return {"score": float(n)}
+
+
+def test_a_task_of_a_search_leaves_its_last_runs_to_a_place_that_has_nothing_to_do_and_goes_on(
+    manager: JobManager,
+) -> None:
+    # Each place gets half of them, and one is done with its half at once.
+    days = pd.date_range("2024-01-01", periods=50, freq="B", tz="UTC")
+    prices = pd.DataFrame({name: range(100, 150) for name in ("open", "high", "low", "close")}, index=days, dtype=float)
+    job = manager.optimize(uneven, prices, {"n": range(300)}, objective="score")
+    assert sorted(job.result(timeout=60).trials["score"]) == [float(n) for n in range(300)]
+    tasks = sorted(manager.store.tasks.of(job.id), key=lambda row: row.start)
+    assert [row.start for row in tasks] == [0, *(row.stop for row in tasks[:-1])]
+    assert tasks[0].stop < 150
+    # They ran side by side: nobody ended for the other to begin.
+    ran = {attempt.task: attempt for attempt in job.attempts}
+    first, second = (ran[row.task] for row in tasks[:2])
+    assert second.started_at is not None
+    assert first.finished_at is not None
+    assert second.started_at < first.finished_at
+
+
 def test_a_search_that_is_to_finish_does_so_with_all_that_is_done(manager: JobManager) -> None:
     days = pd.date_range("2024-01-01", periods=50, freq="B", tz="UTC")
     prices = pd.DataFrame({name: range(100, 150) for name in ("open", "high", "low", "close")}, index=days, dtype=float)

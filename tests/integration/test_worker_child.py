@@ -15,12 +15,16 @@ import time
 from pathlib import Path
 
 import cloudpickle
+import pandas as pd
 import pytest
 from worker_kit import Running, alive, ask, eventually, read_pid, run, texts
 
 from jobnb.errors import DataError
+from jobnb.research.bars import Bars
+from jobnb.research.space import ParameterSpace
+from jobnb.research.sweep import SweepWork
 from jobnb.work import CallWork, Hooked, MapWork
-from jobnb.worker import surroundings
+from jobnb.worker import supervisor, surroundings
 from jobnb.worker.failure import versions
 from jobnb.worker.host import host
 from jobnb.worker.relay import OUTCOME_BYTES
@@ -141,7 +145,7 @@ def test_it_ends_before_its_next_item_when_that_is_enough(tmp_path):
     work = MapWork(fn=item, items=[None, str(tmp_path / "mark"), *[None] * 10**6])
     running = Running(None, work=work, job="enough", stop=10**6, budget=600.0)
     eventually((tmp_path / "mark").exists)
-    running.tell("enough")
+    running.enough()
     outcome = running.outcome()
     assert outcome.state == "completed"
     assert 1 < outcome.stop < 10**6
@@ -158,9 +162,64 @@ def test_all_of_what_has_no_budget_is_wanted(tmp_path):
     gate = tmp_path / "gate"
     running = Running(None, work=MapWork(fn=item, items=[None, str(gate), None, None]), stop=4)
     eventually(lambda: host()._watching)
-    running.tell("enough")
+    running.enough()
     gate.touch()
     assert running.outcome().stop == 4
+
+
+def sweep(score):
+    class Held:
+        def __init__(self, bars):
+            self.bars, self.meta = bars, bars.meta
+
+        def load(self):
+            return self.bars
+
+    days = pd.date_range("2024-01-01", periods=30, freq="D")
+    prices = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), 100.0), index=days)
+    space = ParameterSpace.parse(score, {"n": range(10_000)})
+    return SweepWork.build(score, space, Held(Bars.from_frame(prices, "x")), objective="score")
+
+
+def test_it_leaves_its_last_items_to_others_and_says_so(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(supervisor, "_sender", lambda worker, topic: said.append)
+    mark = str(tmp_path / "mark")
+
+    def score(data, n):
+        open(mark, "w").close()
+        time.sleep(0.002)
+        return {"score": float(n)}
+
+    running = Running(None, work=sweep(score), stop=10_000, budget=600.0)
+    eventually((tmp_path / "mark").exists)
+    running.enough(300)
+    # At once, while it goes on.
+    told = eventually(lambda: [each for each in said if each["most"]])
+    assert (told[0]["most"], told[0]["state"]) == (300, "running")
+    assert told[0]["done"] < 300
+    running.enough(250)
+    eventually(lambda: [each for each in said if each["most"] == 250])
+    outcome = running.outcome(30)
+    assert (outcome.state, outcome.stop) == ("completed", 250)
+    assert said[-1]["kind"] == "ended"
+
+
+def test_it_ends_at_once_where_it_has_done_as_many(tmp_path):
+    mark = str(tmp_path / "mark")
+
+    def score(data, n):
+        if n == 50:
+            open(mark, "w").close()
+        time.sleep(0.002)
+        return {"score": float(n)}
+
+    running = Running(None, work=sweep(score), stop=10_000, budget=600.0)
+    eventually((tmp_path / "mark").exists)
+    running.enough(20)
+    outcome = running.outcome()
+    assert outcome.state == "completed"
+    assert 50 < outcome.stop < 10_000
 
 
 @pytest.mark.usefixtures("forked")

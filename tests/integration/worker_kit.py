@@ -61,6 +61,9 @@ class Running:
     def tell(self, reason: str) -> None:
         host().tell("", self.request.key, reason)
 
+    def enough(self, most: int = 0) -> None:
+        host().enough(self.request.key, most)
+
     def outcome(self, seconds: float = 10) -> TaskOutcome:
         self._thread.join(seconds)
         assert self._outcome is not None, "the task did not end"

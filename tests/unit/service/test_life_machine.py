@@ -349,6 +349,19 @@ class LifeOfJobs(RuleBasedStateMachine):
             self.store.tasks.begin(job.id, task, start, stop, job.attempt, self.lease.epoch)
         job.spans[task] = Span(start=start, stop=stop)
 
+    @precondition(some(lambda job: any(job.spans[task].stop - job.spans[task].start > 1 for task in job.running)))
+    @rule(number=PICK, past=st.booleans())
+    def a_task_leaves_items_to_others(self, number: int, past: bool) -> None:
+        long = lambda job: [t for t in job.running if job.spans[t].stop - job.spans[t].start > 1]  # noqa: E731
+        job = self.pick(number, lambda job: bool(long(job)))
+        task = long(job)[number % len(long(job))]
+        over = [t for t, span in job.spans.items() if span.state != "running"]
+        with self.store.tasks.fenced(self.lease, "normal"):
+            self.store.tasks.shorten(job.id, task, job.spans[task].stop - 1)
+            for other in over if past else ():
+                self.store.tasks.shorten(job.id, other, 0)
+        job.spans[task].stop -= 1
+
     @precondition(some(lambda job: bool(job.running)))
     @rule(
         number=PICK,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -37,7 +38,9 @@ def out(ledger: Ledger, began: float | None = LONG, items: int = 100, **more: ob
 
 
 def told(*ledgers: Ledger, slots: int = 2, leaving: bool = False) -> list[tuple[Ledger, int]]:
-    return enough.told(ledgers, slots, NOW, leaving=leaving)
+    found = enough.told(ledgers, slots, NOW, leaving=leaving)
+    assert all(most == 0 for *_, most in found)
+    return [(ledger, task) for ledger, task, _ in found]
 
 
 def test_a_sweep_alone_is_left_alone() -> None:
@@ -63,7 +66,7 @@ def test_so_does_one_that_is_queued_or_of_which_nothing_was_sent() -> None:
     sweep, new = books(), books()
     out(sweep)
     assert told(sweep, new, slots=1) == [(sweep, 0)]
-    assert enough.told([sweep], 1, NOW, queued=new.job) == [(sweep, 0)]
+    assert enough.told([sweep], 1, NOW, queued=new.job) == [(sweep, 0, 0)]
     assert enough.told([sweep], 1, NOW, queued=replace(new.job, priority=Priority.LOW)) == []
 
 
@@ -162,6 +165,70 @@ def test_a_tasks_own_reports_say_best_how_long_it_takes() -> None:
     assert told(sweep) == []
     sweep.running[task].reports = (NOW - 0.2, 10), (NOW, 20)
     assert told(sweep) == [(sweep, task)]
+
+
+def shares(sweep: Ledger, slots: int = 2) -> list[tuple[int, int]]:
+    return [(task, most) for _, task, most in enough.told([sweep], slots, NOW)]
+
+
+def test_a_task_of_a_sweep_keeps_its_half_and_goes_on() -> None:
+    sweep = books("grid")
+    sweep.pending = []
+    task = out(sweep, 0.5)  # of 1 s
+    # The other half second is done by both, and the other place begins a little later.
+    half = math.ceil(100 * (0.5 - enough.BEGIN_SECONDS) / 2)
+    assert shares(sweep) == [(task, 100 - half)]
+    sweep.running[task].asked_at = NOW
+    assert shares(sweep) == [], "it was asked"
+    sweep.shortened(task, 100 - half)
+    assert sweep.pending == [(100 - half, 100)]
+    sweep.pending = []
+    ((again, most),) = shares(sweep)
+    assert (again, most) == (task, pytest.approx(100 - half - 100 * (0.5 - half / 100) / 2, abs=2))
+
+
+def test_one_that_was_asked_to_share_can_still_be_told_to_end() -> None:
+    sweep, new = books("grid"), books("single")
+    task = out(sweep, asked_at=NOW)
+    out(new, None)
+    assert told(sweep, new, slots=1) == [(sweep, task)]
+
+
+def test_little_is_not_shared() -> None:
+    sweep = books("grid")
+    sweep.pending = []
+    task = out(sweep, 1.0 - enough.LEAST_SHARED_SECONDS - 0.01)
+    assert [each for each, _ in shares(sweep)] == [task]
+    sweep.running[task].began_at = NOW - 1.0 + enough.LEAST_SHARED_SECONDS - 0.01
+    assert shares(sweep) == []
+
+
+def test_it_is_shared_with_the_places_that_are_free_first() -> None:
+    sweep = books("grid")
+    sweep.pending = []
+    for age in (0.1, 0.3, 0.95):
+        out(sweep, age)
+    # One place is idle, one is in 50 ms: each takes of one of the two that take longest, and so is done with it.
+    found = dict(shares(sweep, slots=4))
+    assert found == {
+        0: 100 - math.ceil(100 * (0.9 - enough.BEGIN_SECONDS) / 2),
+        1: 100 - math.ceil(100 * (0.7 - 0.05 - enough.BEGIN_SECONDS) / 2),
+    }
+    # What waits for it already has the first of them, and who was asked the next.
+    out(sweep, None, ahead=True)
+    assert len(shares(sweep, slots=3)) == 0
+    assert len(shares(sweep, slots=4)) == 1
+    sweep.running[2].asked_at = NOW
+    assert len(shares(sweep, slots=4)) == 0
+
+
+def test_by_its_own_pace() -> None:
+    sweep = books("grid")
+    sweep.pending = []
+    task = out(sweep, 0.5)
+    sweep.running[task].reports = (NOW - 0.2, 10), (NOW, 20)
+    # 80 at 20 ms each.
+    assert shares(sweep) == [(task, 100 - math.ceil((1.6 - enough.BEGIN_SECONDS) / 2 / 0.02))]
 
 
 def test_nothing_is_shared_while_there_is_more_to_hand_out() -> None:

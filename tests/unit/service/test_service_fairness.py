@@ -61,6 +61,8 @@ class FakeCluster:
         self.since: dict[tuple[str, int], float] = {}
         self.says: dict[tuple[str, int], float] = {}
         self.told: list[tuple[str, int]] = []
+        #: Tasks that leave what comes after so many items to others.
+        self.keeps: dict[tuple[str, int], int] = {}
         #: When tasks ran, by job: (from, to).
         self.ran: dict[str, list[tuple[float, float]]] = {}
         #: When each task began, by job: (moment, task).
@@ -87,14 +89,17 @@ class FakeCluster:
     def cancel(self, job: str, task: int) -> None:
         self.called_back.append((job, task))
 
-    def enough(self, job: str, task: int, attempt: int, worker: str) -> None:
+    def enough(self, job: str, task: int, attempt: int, worker: str, most: int) -> None:
         assert worker == "here"
         self.told.append((job, task))
         for i, (end, order, sent) in enumerate(self.runs):
             if (sent.job, sent.task) == (job, task):
                 each = self.seconds[job]
                 since = self.since[job, task]
-                items = min(sent.stop - sent.start, max(1, -int(-(self.now + HEAR - since) // each)))
+                items = min(sent.stop - sent.start, max(1, most, -int(-(self.now + HEAR - since) // each)))
+                if most == items:
+                    self.keeps[job, task] = most
+                    self.says[job, task] = self.now + HEAR
                 sent = replace(sent, stop=sent.start + items, seconds=items * each)
                 self.runs[i] = (min(end, since + sent.seconds), order, sent)
         heapq.heapify(self.runs)
@@ -124,7 +129,7 @@ class FakeCluster:
             if self.says[key] <= self.now:
                 self.says[key] = self.now + UPDATE
                 done = int((self.now - self.since[key]) / self.seconds[sent.job])
-                made.append(Said(job=sent.job, task=sent.task, worker="here", done=done))
+                made.append(Said(job=sent.job, task=sent.task, worker="here", done=done, most=self.keeps.get(key)))
         return made
 
     def ended(self) -> Ended:

@@ -194,6 +194,39 @@ def test_live_news_is_written_when_flushed(bench: Bench) -> None:
     assert bench.store.version() == version
 
 
+def test_items_that_a_task_leaves_to_others_are_written_down_before_they_are_handed_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = Said(job=bench.job, task=0, done=1, most=3)
+
+    def busy(*args: object, **kwargs: object) -> None:
+        raise StoreError("busy")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.store.tasks, "shorten", busy)
+        with pytest.raises(StoreError):
+            bench.recorder.take_in([says])
+    assert (bench.ledger.pending, bench.ledger.running[0].stop) == ([], 5)
+    # It says so in each message from then on.
+    bench.recorder.take_in([says, says, Said(job=bench.job, task=7, most=1)])
+    assert (bench.ledger.pending, bench.ledger.running[0].stop) == ([(3, 5)], 3)
+    assert [(row.start, row.stop) for row in bench.store.tasks.of(bench.job)] == [(0, 3), (5, 10)]
+    # A later service reads it so.
+    again = Ledger.of(bench.record, bench.store.tasks.of(bench.job))
+    assert again.pending == [(3, 5)]
+    bench.recorder.take_in([bench.ended(0, stop=2)])
+    assert bench.ledger.pending == [(2, 5)], "its budget was used up before"
+
+
+def test_whoever_did_items_that_are_somebody_elses_by_now_did_nothing(bench: Bench) -> None:
+    bench.recorder.take_in([Said(job=bench.job, task=0, most=3)])
+    bench.recorder.take_in([bench.ended(0, stop=4), bench.ended(1)])
+    assert (bench.ledger.done, bench.ledger.pending) == (5, [(0, 5)])
+    row = bench.store.tasks.of(bench.job)[0]
+    assert (row.state, row.error and row.error["code"]) == ("lost", "CLUSTER_LOST")
+    assert bench.ledger.losses == {}, "no item is to blame"
+
+
 def test_a_flood_of_lines_is_bounded(bench: Bench) -> None:
     lines = tuple((i, 0, "stdout", "x") for i in range(50))
     for _ in range(2 * LINES_HELD // 50):

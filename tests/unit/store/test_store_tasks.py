@@ -33,6 +33,18 @@ def test_a_task_is_settled_once(store: Store, lease: Lease) -> None:
     assert (row.start, row.stop, row.state, row.error) == (0, 4, "completed", None)
 
 
+def test_a_running_task_may_leave_items_to_others(store: Store, lease: Lease) -> None:
+    job = begun(store, lease, [(0, 10), (10, 20)])
+    with store.tasks.fenced(lease):
+        store.tasks.settle(job, 1, state="completed", stop=20, kept=(b"r", None))
+        store.tasks.shorten(job, 0, 6)
+        store.tasks.shorten(job, 1, 16)
+    assert [(row.start, row.stop, row.state) for row in store.tasks.of(job)] == [
+        (0, 6, "running"),
+        (10, 20, "completed"),
+    ]
+
+
 def test_a_job_ends_once(store: Store, lease: Lease) -> None:
     job = begun(store, lease, [(0, 1)])
     with store.tasks.fenced(lease):

@@ -172,6 +172,23 @@ class TestRelay:
         relay.tick(1.0, 0)
         assert [line[3] for line in sent[0]["log"]] == [str(i) for i in range(350, 400)]
 
+    def test_what_is_left_to_others_is_told_at_once(self):
+        relay, _, sent = self.make()
+        relay.event("started", "running", 0.0, 0)
+        relay.done, relay.most = 3, 10
+        assert relay.due_at() == 0.0
+        relay.tick(0.001, 0)
+        assert [(e["kind"], e["done"], e["most"]) for e in sent[1:]] == [("update", 3, 10)]
+        relay.done = 4
+        assert relay.due_at() > 0.001
+        # Also before it was told that it has begun.
+        relay, _, sent = self.make()
+        relay.begin(1.0)
+        relay.most = 10
+        relay.tick(1.0, 0)
+        assert [(e["kind"], e["most"]) for e in sent] == [("started", 10)]
+        assert relay.due_at() is None
+
     def test_nobody_listens(self):
         relay = Relay(None, {}, LogRing())
         relay.done = 3
