@@ -43,7 +43,7 @@ _BOOL = np.dtype(np.bool_)
 #: most of all where another child works beside this one.
 BLOCK_ROWS = 64
 BLOCK_BYTES = 4 * 2**20
-REPORT_SECONDS = 0.1
+REPORT_SECONDS = 0.2
 #: Longest message kept of a failed run, and how many different ones a part keeps.
 MESSAGE_LENGTH = 300
 MESSAGE_KINDS = 50

@@ -24,6 +24,7 @@ import jobnb
 from jobnb.errors import ClusterUnreachable, VersionMismatch
 from jobnb.tls import tls_files
 from jobnb.worker.cancellation import JobnbPlugin
+from jobnb.worker.heartbeat import SeldomHeartbeats
 
 logger = logging.getLogger(__name__)
 
@@ -197,6 +198,7 @@ def _started(home: Path, workers: int, security: Security) -> Cluster:
     try:
         client = Client(cluster, set_as_default=False)
         client.register_plugin(JobnbPlugin(), name="jobnb")
+        client.register_plugin(SeldomHeartbeats())
         return Cluster(client=client, address=cluster.scheduler_address, shares_disk=True, window=2, owned=cluster)
     except BaseException:
         cluster.close()

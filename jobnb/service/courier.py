@@ -14,7 +14,7 @@ import platform
 import queue
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -256,6 +256,11 @@ class Courier:
     def enough(self, job: str, task: int, attempt: int, worker: str, most: int) -> None:
         """Have a task end after so many items, or before its next one; it may be over before it hears it."""
         run_on(self.cluster.client, worker, host.enough, _key(job, task, attempt), most)
+
+    def over(self, job: str, workers: Collection[str]) -> None:
+        """Have workers let go of what they keep for the next task of a job that is over."""
+        for worker in workers:
+            run_on(self.cluster.client, worker, host.over, job)
 
     def cancel_all(self) -> None:
         """Have every task stopped; nobody waits for them."""

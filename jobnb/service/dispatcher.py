@@ -481,6 +481,9 @@ class Dispatcher:
         del self._ledgers[ledger.job.id]
         del self._orders[ledger.job.id]
         self._courier.close_job(ledger.job.id)
+        if not ledger.single:
+            # One call has hardly anything that is worth the message.
+            self._courier.over(ledger.job.id, ledger.workers)
         self._recorder.close_job(ledger.job.id)
 
     def _finish_if_over(self, ledger: Ledger) -> None:

@@ -22,7 +22,7 @@ FRESH_SECONDS = 0.1
 TURN_SECONDS = 2.0
 #: A place that is free so soon is free: the news of it, and what comes of it, take as long.
 SOON_SECONDS = 0.06
-#: Less than this is done sooner than shared. What a task says of itself is up to a tenth of a second old.
+#: Less than this is done sooner than shared. What a task says of itself is up to half a second old, and reckoned on.
 SHARED_SECONDS = 0.2
 #: The same of a sweep, whose tasks need not end to share, but have to be asked: a way there and back before the place
 #: is free, and what is shared comes there in time.

@@ -115,6 +115,8 @@ class Ledger:
     rough: bool = True
     summary: dict[str, Any] | None = None
     running: dict[int, Running] = field(default_factory=dict)
+    #: The addresses of those that have worked for it.
+    workers: set[str] = field(default_factory=set)
     #: current, total, message: as the job itself reports it.
     progress: tuple[float, float, str] = (0.0, 0.0, "")
     ending: Ending | None = None
@@ -279,6 +281,8 @@ class Ledger:
         if out is None:
             return
         self.heard_at = self.monotonic()
+        if worker:
+            self.workers.add(worker)
         if not out.began:
             out.began_at = self.heard_at
         out.worker = out.worker or worker

@@ -191,6 +191,7 @@ class Recorder:
             finish_at=ledger.finish_at,
             early=ledger.early,
             held=ledger.held,
+            workers=ledger.workers,
         )
 
     def _keep(self, message: Ended) -> Kept:

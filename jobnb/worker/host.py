@@ -86,6 +86,13 @@ class Host:
             wake.most = most
             wake.set("enough")
 
+    def over(self, job: str) -> None:
+        """Let go of what was kept for the next task of a job."""
+        with self._lock:
+            pool = self._pool
+        if pool is not None:
+            pool.dismiss(job)
+
 
 _hosts: dict[int, Host] = {}
 _hosts_lock = threading.Lock()
@@ -97,6 +104,11 @@ def enough(key: str, most: int = 0) -> None:
     The service has Dask run this in the worker's process, on its loop.
     """
     host().enough(key, most)
+
+
+def over(job: str) -> None:
+    """Let go of what was kept for the next task of a job; called like `enough`."""
+    host().over(job)
 
 
 def host() -> Host:

@@ -89,6 +89,13 @@ class Pool:
             self._idle.append((time.monotonic() + self._idle_seconds, child))
             self._wake_keeper()
 
+    def dismiss(self, job: str) -> None:
+        """Have no child wait for the next task of a job that is over: it holds memory that others need."""
+        with self._changed:
+            for entry in [each for each in self._idle if each[1].job == job]:
+                self._idle.remove(entry)
+                self._send_home(entry[1])
+
     def discard(self, child: ChildProcess) -> None:
         """Take back a child that shall not be used again: it may run its exit functions, then it is gone."""
         with self._changed:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from jobnb.worker.output import LogRing
 from jobnb.worker.request import ProgressValue
 
-#: At most five updates a second and task.
+#: At most five updates a second and task; half as many where nothing is new but the number of items that are done.
 INTERVAL_SECONDS = 0.2
+COUNT_SECONDS = 0.4
 #: A task that is over by then has nothing to tell but its end: an event costs as much as a small job.
 START_SECONDS = 0.05
 MAX_LINES_PER_EVENT = 50
@@ -68,7 +69,10 @@ class Relay:
             return 0.0
         if self._start_at is not None:
             return self._start_at
-        return self._next_at if self._dirty else None
+        if not self._dirty:
+            return None
+        only_count = self._sent[0] == self.progress and self._sent_line == self._ring.count
+        return self._next_at + (COUNT_SECONDS - INTERVAL_SECONDS if only_count else 0.0)
 
     def begin(self, now: float) -> None:
         """Note that the task has begun; it is told a little later."""

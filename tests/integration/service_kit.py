@@ -65,6 +65,10 @@ def square(x: float) -> float:
     return x * x
 
 
+def process_of(x: float) -> int:
+    return os.getpid()
+
+
 def boom(text: str = "no") -> None:
     raise ValueError(text)
 

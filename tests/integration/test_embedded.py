@@ -20,6 +20,7 @@ from jobnb import JobCancelled, JobFailed, JobManager, Status
 from jobnb.daemon import Daemon
 from jobnb.job import Job
 from jobnb.option import Options
+from jobnb.worker.pool import IDLE_SECONDS
 
 
 def options(**said: object) -> Options:
@@ -213,6 +214,12 @@ def test_cancelling_a_queued_job_needs_nobody(fresh: Callable[[], JobManager], m
 def test_a_child_keeps_freed_memory(shared: JobManager) -> None:
     # Dask's nannies have their workers give it back at once.
     assert shared.submit(os.getenv, ("MALLOC_TRIM_THRESHOLD_",)).result(timeout=20) is None
+
+
+def test_the_processes_of_a_job_leave_with_it(shared: JobManager) -> None:
+    kept = shared.map(kit.process_of, range(4)).result(timeout=30)
+    # Well before a process would leave by itself that waits for its job's next task.
+    until(lambda: not any(alive(pid) for pid in kept), IDLE_SECONDS - 1)
 
 
 def test_timeout(shared: JobManager, tmp_path: Path) -> None:

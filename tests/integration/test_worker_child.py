@@ -26,7 +26,7 @@ from jobnb.research.sweep import SweepWork
 from jobnb.work import CallWork, Hooked, MapWork
 from jobnb.worker import supervisor, surroundings
 from jobnb.worker.failure import versions
-from jobnb.worker.host import host
+from jobnb.worker.host import host, over
 from jobnb.worker.relay import OUTCOME_BYTES
 from jobnb.worker.request import TaskOutcome
 from jobnb.worker.supervisor import run_task
@@ -990,6 +990,16 @@ def test_an_idle_child_leaves_by_itself_and_runs_its_exit_functions(tmp_path, mo
     pid = value(run(job))
     eventually(lambda: not alive(pid), pool._LEAVE_SECONDS + 5)
     assert note.exists()
+
+
+def test_a_child_leaves_when_its_job_is_over():
+    ended, other = (Running(os.getpid, job=name) for name in ("over", "not over"))
+    pids = [value(each.outcome()) for each in (ended, other)]
+    over("over")
+    eventually(lambda: not alive(pids[0]))
+    assert alive(pids[1])
+    assert value(run(os.getpid, job="not over")) == pids[1]
+    over("never was")
 
 
 def _heavy_modules():

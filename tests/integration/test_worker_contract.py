@@ -10,6 +10,7 @@ from distributed.worker import get_worker
 from worker_kit import eventually, read_pid
 
 from jobnb.worker.cancellation import is_unwanted
+from jobnb.worker.heartbeat import BEAT_SECONDS, SeldomHeartbeats
 
 
 class Recorder(WorkerPlugin):
@@ -121,3 +122,16 @@ def test_a_task_that_waits_is_not_running(client, tmp_path):
     assert not any(is_unwanted(*t) for t in transitions(client, "second"))
     stop.touch()
     first.result(timeout=10)
+
+
+def test_a_heart_may_beat_as_seldom_as_we_like(client):
+    """Dask sets the pause anew with each answer of the scheduler, and ours is the last word."""
+
+    def pause(dask_worker):
+        return dask_worker.periodic_callbacks["heartbeat"].callback_time
+
+    (before,) = client.run(pause).values()
+    assert before < 1e3 * BEAT_SECONDS
+    client.register_plugin(SeldomHeartbeats())
+    eventually(lambda: list(client.run(pause).values()) == [1e3 * BEAT_SECONDS])
+    client.unregister_worker_plugin(SeldomHeartbeats.name)

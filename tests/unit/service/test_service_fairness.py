@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,6 +107,8 @@ class FakeCluster:
     def forget(self, job: str, task: int) -> None: ...
 
     def close_job(self, job: str) -> None: ...
+
+    def over(self, job: str, workers: Collection[str]) -> None: ...
 
     # What goes on there
 

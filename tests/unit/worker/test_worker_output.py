@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobnb.worker.output import MAX_CHARACTERS, LogRing, Stream, parse_bar
-from jobnb.worker.relay import INTERVAL_SECONDS, OUTCOME_BYTES, START_SECONDS, Relay, small
+from jobnb.worker.relay import COUNT_SECONDS, INTERVAL_SECONDS, OUTCOME_BYTES, START_SECONDS, Relay, small
 
 
 def read(*chunks: bytes, max_lines: int = 500) -> tuple[LogRing, Stream]:
@@ -135,6 +135,19 @@ class TestRelay:
         assert relay.due_at() == INTERVAL_SECONDS
         relay.tick(5.0, 0)
         assert sent[-1]["progress"] == [1, 2, ""]
+
+    def test_a_number_of_items_alone_is_told_half_as_often(self):
+        relay, ring, sent = self.make()
+        relay.event("started", "running", 0.0, 0)
+        relay.done = 3
+        assert relay.due_at() == COUNT_SECONDS
+        ring.add("stdout", "hello", 1)
+        assert relay.due_at() == INTERVAL_SECONDS
+        relay.tick(INTERVAL_SECONDS, 0)
+        assert (sent[-1]["done"], len(sent[-1]["log"])) == (3, 1)
+        relay.done = 4
+        relay.progress = (4, 9, "")
+        assert relay.due_at() == 2 * INTERVAL_SECONDS
 
     def test_a_start_is_told_when_it_has_lasted(self):
         relay, _, sent = self.make()
