@@ -18,6 +18,8 @@ AHEAD_TOTAL_SECONDS = 0.15
 LATE_SECONDS = 0.5
 #: The same among tasks of many items: by then every place that is not taken for long has been free twice.
 PARKED_SECONDS = 2.5
+#: A place that is free so soon will be: a task may be sent to wait there.
+NEAR_SECONDS = 0.2
 
 
 def depth(books: Collection[Ledger], window: int) -> int:
@@ -45,9 +47,9 @@ def has_place(ledger: Ledger, books: Collection[Ledger], slots: int, now: float)
 
 
 def behind(books: Collection[Ledger], now: float) -> str:
-    """Return the address of the worker at which a place is free first; "" where that is not known.
+    """Return the address of the worker at which a place is free first; "" where none is soon, or nobody knows.
 
-    Of those of one place each, at which nothing waits.
+    Of those of one place each, at which nothing waits. What waits longer is left to the cluster.
     """
     waiting = {out.behind for each in books for out in each.running.values() if not out.began}
     left = [
@@ -57,7 +59,8 @@ def behind(books: Collection[Ledger], now: float) -> str:
         for out in each.running.values()
         if out.began and out.worker and out.worker not in waiting
     ]
-    return min(left)[1] if left else ""
+    seconds, worker = min(left, default=(0.0, ""))
+    return worker if seconds <= NEAR_SECONDS else ""
 
 
 def overtaking(books: Collection[Ledger], window: int, slots: int, now: float) -> int:

@@ -24,6 +24,7 @@ from jobnb.service.intake import Intake
 from jobnb.service.lease_keeper import LeaseKeeper
 from jobnb.service.ledger import Ledger
 from jobnb.service.planner import Planner
+from jobnb.service.plans import is_sweep
 from jobnb.service.published import Published
 from jobnb.service.recorder import Recorder
 from jobnb.service.watch import Watch
@@ -365,7 +366,7 @@ class Dispatcher:
             task, span, budget = handed
             sent = ledger.running[task]
             sent.ahead, sent.overtakes = out >= self._slots, overtakes
-            if sent.ahead and not ledger.single:
+            if sent.ahead and is_sweep(ledger.job.plan):
                 sent.behind = ahead.behind(books, now)
             chosen.append((ledger, task, span, budget))
             free, out = free - 1, out + 1

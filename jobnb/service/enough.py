@@ -28,6 +28,8 @@ SHARED_SECONDS = 0.2
 #: is free, and what is shared comes there in time.
 ASK_SECONDS = 0.1
 LEAST_SHARED_SECONDS = 0.12
+#: What was asked and not answered for so long is asked again: the question may have got lost.
+ANSWER_SECONDS = 2.0
 #: Between the last item of a task and the first one of the next at the same place.
 BEGIN_SECONDS = 0.02
 
@@ -139,16 +141,20 @@ def _for_idle_places(books: Collection[Ledger], slots: int, now: float) -> list[
     ]
     # When places are free: those that are idle, then those that soon are. Some are spoken for.
     free = [0.0] * (slots - len(out)) + sorted(max(0.0, seconds) for seconds, *_ in left if seconds <= ASK_SECONDS)
-    taken = max(0, len(out) - slots) + sum(each.told_at is not None or each.asked_at is not None for each in out)
+    taken = max(0, len(out) - slots) + sum(each.told_at is not None or _asked(each, now) for each in out)
     found: list[Told] = []
     for seconds, ledger, task in sorted(left, key=lambda each: -each[0]):
         if taken >= len(free):
             break
-        most = _share(ledger, task, seconds, free[taken])
+        most = None if _asked(ledger.running[task], now) else _share(ledger, task, seconds, free[taken])
         if most is not None:
             found.append((ledger, task, most))
             taken += 1
     return found
+
+
+def _asked(out: Running, now: float) -> bool:
+    return out.asked_at is not None and now - out.asked_at < ANSWER_SECONDS
 
 
 def _share(ledger: Ledger, task: int, seconds: float, free: float) -> int | None:
@@ -161,6 +167,6 @@ def _share(ledger: Ledger, task: int, seconds: float, free: float) -> int | None
         return 0 if seconds > SHARED_SECONDS and free <= SOON_SECONDS else None
     given = (seconds - free - BEGIN_SECONDS) / 2
     pace = out.pace or ledger.pace
-    if out.asked_at is not None or not pace or seconds - free < LEAST_SHARED_SECONDS:
+    if not pace or seconds - free < LEAST_SHARED_SECONDS:
         return None
     return max(1, out.stop - out.start - math.ceil(given / pace))

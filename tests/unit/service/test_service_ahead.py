@@ -99,17 +99,25 @@ def test_tasks_of_a_sweep_go_out_by_the_usual_window() -> None:
 
 def test_who_waits_waits_where_a_place_is_free_first() -> None:
     sweep, other = books("grid"), books("grid")
-    for ledger, age in ((sweep, 0.2), (sweep, 0.5), (other, 0.4)):
+    for ledger, age in ((sweep, 0.3), (sweep, 0.95), (other, 0.9)):
         task = out(ledger, 1, began=age)
         ledger.running[task].stop += 99  # of 1 s
         ledger.running[task].worker = f"tcp://{age}"
-    assert ahead.behind([sweep, other], NOW) == "tcp://0.5"
+    assert ahead.behind([sweep, other], NOW) == "tcp://0.95"
     waits = out(other, 0.1, ahead=True)
-    other.running[waits].behind = "tcp://0.5"
-    assert ahead.behind([sweep, other], NOW) == "tcp://0.4"
+    other.running[waits].behind = "tcp://0.95"
+    assert ahead.behind([sweep, other], NOW) == "tcp://0.9"
     # It has begun: so the next one may wait behind it.
     other.running[waits].began_at = NOW
-    assert ahead.behind([sweep, other], NOW) == "tcp://0.5"
+    assert ahead.behind([sweep, other], NOW) == "tcp://0.95"
+
+
+def test_where_no_place_is_free_soon_the_cluster_decides() -> None:
+    sweep = books("grid")
+    task = out(sweep, 1, began=0.9 - ahead.NEAR_SECONDS)
+    sweep.running[task].stop += 99  # of 1 s
+    sweep.running[task].worker = "tcp://here"
+    assert ahead.behind([sweep], NOW) == ""
 
 
 def test_nobody_knows_where_that_is_before_anything_has_begun() -> None:

@@ -180,6 +180,8 @@ def test_a_task_of_a_sweep_keeps_its_half_and_goes_on() -> None:
     assert shares(sweep) == [(task, 100 - half)]
     sweep.running[task].asked_at = NOW
     assert shares(sweep) == [], "it was asked"
+    sweep.running[task].asked_at = NOW - enough.ANSWER_SECONDS
+    assert shares(sweep) == [(task, 100 - half)], "and has not answered"
     sweep.shortened(task, 100 - half)
     assert sweep.pending == [(100 - half, 100)]
     sweep.pending = []
