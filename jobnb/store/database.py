@@ -50,6 +50,19 @@ def file_system(path: Path) -> str:
     return found[1]
 
 
+def _set_journal(connection: apsw.Connection, mode: str) -> None:
+    """Set the journal mode: of two that make a new file at once SQLite sends one away, instead of having it wait."""
+    ends = time.monotonic() + BUSY_MILLISECONDS / 1e3
+    while True:
+        try:
+            connection.execute(f"PRAGMA journal_mode = {mode}").fetchall()
+            return
+        except apsw.BusyError:
+            if time.monotonic() >= ends:
+                raise
+            time.sleep(0.005)
+
+
 class Database:
     """The SQLite file of one store.
 
@@ -71,7 +84,7 @@ class Database:
             connection.set_busy_timeout(BUSY_MILLISECONDS)
             self._refuse_newer(connection)
             network = file_system(self.path.parent) in NETWORK_FILE_SYSTEMS
-            connection.execute(f"PRAGMA journal_mode = {'TRUNCATE' if network else 'WAL'}").fetchall()
+            _set_journal(connection, "TRUNCATE" if network else "WAL")
             connection.execute("PRAGMA foreign_keys = ON")
             self._migrate(connection)
         except (apsw.Error, OSError) as error:

@@ -206,7 +206,7 @@ class Claims(RuleBasedStateMachine):
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
         if self.world.books:
-            self.world.end(data.draw(st.sampled_from(sorted(self.world.books))))
+            self.world.end(data.draw(st.sampled_from(list(self.world.books))))
 
     def out(self) -> Counter[str]:
         return Counter(b.job.queue for b in self.world.books.values())

@@ -5,6 +5,7 @@ import os
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -80,13 +81,27 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
 
 def test_many_processes_can_open_a_new_store_at_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    with context.Pool(2) as pool:
-        ids = pool.map(_store_id, [tmp_path / "home"] * 6)
-    assert len(set(ids)) == 1
+    homes = [tmp_path / str(i) for i in range(60)]
+    together, found = context.Barrier(3), context.SimpleQueue()
+    processes = [context.Process(target=_store_ids, args=(homes, together, found)) for _ in range(together.parties)]
+    for process in processes:
+        process.start()
+    ids = [found.get() for _ in processes]
+    for process in processes:
+        process.join()
+    assert ids[0] == ids[1] == ids[2]
+    assert len(set(ids[0])) == len(homes)
 
 
-def _store_id(home: Path) -> str:
-    return Store(home).id
+def _store_ids(homes: list[Path], together: Any, found: Any) -> None:
+    ids = []
+    for home in homes:
+        together.wait(60)
+        try:
+            ids.append(Store(home).id)
+        except StoreError as error:
+            ids.append(str(error))
+    found.put(ids)
 
 
 # Where WAL must not be used
