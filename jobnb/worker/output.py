@@ -143,18 +143,20 @@ class Stream:
     def _grow(self, data: bytes) -> None:
         if not data:
             return
-        if b"\r" in data[:-1] or (data.endswith(b"\r") and len(data) > 1):
+        state = data.rstrip(b"\r")
+        if b"\r" in state:
             # Only the newest state of a line that is drawn over and over counts.
-            data = data.rstrip(b"\r").rpartition(b"\r")[2]
+            state = state.rpartition(b"\r")[2]
             # A bar that leaves nothing behind overwrites itself with blanks.
-            data = data if data.strip() else b""
+            state = state if state.strip() else b""
             self._partial = b""
-        elif self._partial.endswith(b"\r"):
+        elif state and self._partial.endswith(b"\r"):
             self._partial = b""
-        elif data == b"\r" or data.startswith(b"\r"):
-            self._partial, data = b"", data[1:]
         if len(self._partial) < _MAX_PARTIAL_BYTES:
-            self._partial += data[:_MAX_PARTIAL_BYTES]
+            self._partial += state[:_MAX_PARTIAL_BYTES]
+        if data.endswith(b"\r") and not self._partial.endswith(b"\r"):
+            # What comes next is drawn over it.
+            self._partial += b"\r"
         text = self._decode(self._partial)
         if "[" in text:
             bar = parse_bar(text)

@@ -99,6 +99,17 @@ class TestBars:
         assert stream.bar[:2] == (2000, 2000)
         assert len(ring.lines()) == 1
 
+    @pytest.mark.parametrize("size", range(1, 40))
+    def test_wherever_a_bar_is_cut(self, size):
+        text = b"\r 50%|##5  | 1/2 [00:01<00:01, 1.0it/s]\r100%|#####| 2/2 [00:02<00:00, 1.0it/s]\rdone\r\n"
+        for stop, bar in ((len(text) - 7, 2), (text.rindex(b"\r100"), 1)):
+            stream = Stream("stderr", LogRing())
+            for i in range(0, stop, size):
+                stream.feed(text[i : min(i + size, stop)])
+            assert stream.bar == (bar, 2, "")
+        ring, _ = read(*(text[i : i + size] for i in range(0, len(text), size)))
+        assert texts(ring) == ["done"]
+
     def test_a_bar_is_seen_while_it_moves(self):
         ring = LogRing()
         stream = Stream("stderr", ring)
