@@ -89,6 +89,11 @@ def test_what_is_left_of_a_task_is_shared_with_a_place_that_has_nothing_to_do(
     assert sorted((a.start, a.stop) for a in manager.store.tasks.of(job.id))[0][1] < 100
 
 
+def prices() -> pd.DataFrame:
+    days = pd.date_range("2024-01-01", periods=50, freq="B", tz="UTC")
+    return pd.DataFrame({name: range(100, 150) for name in ("open", "high", "low", "close")}, index=days, dtype=float)
+
+
 def score(data: pd.DataFrame, n: int) -> dict[str, float]:
     time.sleep(0.005)
     return {"score": float(n)}
@@ -103,14 +108,12 @@ def test_a_task_of_a_search_leaves_its_last_runs_to_a_place_that_has_nothing_to_
     manager: JobManager,
 ) -> None:
     # Each place gets half of them, and one is done with its half at once.
-    days = pd.date_range("2024-01-01", periods=50, freq="B", tz="UTC")
-    prices = pd.DataFrame({name: range(100, 150) for name in ("open", "high", "low", "close")}, index=days, dtype=float)
-    job = manager.optimize(uneven, prices, {"n": range(300)}, objective="score")
+    job = manager.optimize(uneven, prices(), {"n": range(300)}, objective="score")
     assert sorted(job.result(timeout=60).trials["score"]) == [float(n) for n in range(300)]
     tasks = sorted(manager.store.tasks.of(job.id), key=lambda row: row.start)
     assert [row.start for row in tasks] == [0, *(row.stop for row in tasks[:-1])]
     assert tasks[0].stop < 150
-    # They ran side by side: nobody ended for the first other to begin. Of the last ones little is left to see.
+    # They ran side by side: nobody ended for the first of the others to begin. Of the last ones little is left to see.
     ran = {attempt.task: attempt for attempt in job.attempts}
     began = [ran[row.task].started_at for row in tasks[1:] if row.start < 150]
     ended = ran[tasks[0].task].finished_at
@@ -119,9 +122,7 @@ def test_a_task_of_a_search_leaves_its_last_runs_to_a_place_that_has_nothing_to_
 
 
 def test_a_search_that_is_to_finish_does_so_with_all_that_is_done(manager: JobManager) -> None:
-    days = pd.date_range("2024-01-01", periods=50, freq="B", tz="UTC")
-    prices = pd.DataFrame({name: range(100, 150) for name in ("open", "high", "low", "close")}, index=days, dtype=float)
-    job = manager.optimize(score, prices, {"n": range(50_000)}, objective="score")
+    job = manager.optimize(score, prices(), {"n": range(50_000)}, objective="score")
     until(lambda: job.record.progress.current >= 10)
     assert job.record.done == 0
     assert job.finish()
