@@ -21,6 +21,7 @@ from jobnb.research.space import ParameterSpace
 from jobnb.research.strategy import Strategy
 from jobnb.research.summary import fold
 from jobnb.research.sweep import MESSAGE_LENGTH, SweepWork
+from jobnb.worker import context
 
 GRID = {"fast": range(3, 15), "slow": range(10, 40, 3)}
 
@@ -89,6 +90,17 @@ def test_what_is_nearly_done_when_the_budget_is_used_up_is_done(sma_cross, store
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now.__setitem__(0, now[0] + 2**-5) or now[0])
     assert work.run(0, runs, 20 * 2**-5, quiet).stop == done
+
+
+def test_it_ends_right_after_the_last_run_that_it_keeps(sma_cross, stored, monkeypatch):
+    work = build(sma_cross, stored)
+    now, kept = [0.0], []
+    # The clock stands still from then on: no look at the time ends it.
+    monkeypatch.setattr(time, "monotonic", lambda: now.__setitem__(0, now[0] + (0.0 if kept else 2**-5)) or now[0])
+    monkeypatch.setattr(context, "enough", lambda: 7)
+    monkeypatch.setattr(context, "keep", kept.append)
+    assert work.run(0, work.count, 60.0, quiet).stop == 7
+    assert kept == [7]
 
 
 def test_a_failing_run_is_a_row_with_its_message(stored):
